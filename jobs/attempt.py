@@ -1,0 +1,181 @@
+"""One attempt at a trial: what a training function reports and saves, and when it must stop."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any, final
+
+from jobs import files
+from jobs.contract import Claim, RunFolder
+from models.train import Stop, from_bytes, to_bytes
+
+_LOOK_EVERY = 30.0  # seconds between looks at the shared disk; an admin counts these
+_CHECKPOINT_SHARE = 0.05  # of the training time may go into writing checkpoints
+_HANG_EPOCHS = 10  # an epoch that takes this many times the longest one has hung …
+_HANG_SECONDS = 900.0  # … but never before a quarter of an hour
+_WATCH_EVERY = 5.0  # seconds
+_TIME_TO_SAVE = 30.0  # seconds kept for the last checkpoint of a job
+
+
+class Ending(Enum):
+    """Why an attempt was told to stop."""
+
+    FENCED = "fenced"  # somebody else's result or attempt counts
+    PRUNED = "pruned"
+    RELEASED = "released"  # out of time, or asked to leave: the trial goes on in another job
+
+
+@final
+class Attempt:
+    """The `report` and the `checkpoint` of one attempt, handed to a training function.
+
+    `leaving` says whether this process was asked to end; `deadline` is the end of the job in
+    seconds since the epoch, infinite where there is none.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        claim: Claim,
+        leaving: Callable[[], str],
+        deadline: float = math.inf,
+        start_from: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        self.claim = claim
+        self.ending: Ending | None = None
+        self.why = ""
+        self.reported = time.monotonic()
+        self._leaving = leaving
+        self._deadline = deadline
+        self._start_from = start_from
+        self._metrics = folder.of(claim.number, "metrics", claim.attempt)
+        self._checkpoint = folder.of(claim.number, "checkpoint", claim.attempt)
+        self._looked = time.monotonic()
+        self._saved = time.monotonic()
+        self._save_cost = 0.0
+        self.longest_epoch = 0.0
+        self._epoch = 0.0
+        self._saves = False  # whether this training function saves checkpoints at all
+
+    def report(self, step: int, **metrics: float) -> None:
+        """Record the metrics of an epoch; raises Stop when the attempt must end here."""
+        finite = {key: float(v) if math.isfinite(v) else None for key, v in metrics.items()}
+        record = {"step": step, **finite, "time": time.time()}
+        self._patiently(lambda: files.append(self._metrics, record))
+        now = time.monotonic()
+        self._epoch, self.reported = now - self.reported, now
+        self.longest_epoch = max(self.longest_epoch, self._epoch)
+        self._fence(now)
+        self._watch_the_clock()
+        if self.ending is Ending.RELEASED and self._saves:
+            return  # the next save writes this epoch first, then stops
+        self._stop()
+
+    def save(self, step: int, state: Callable[[], dict[str, Any]], last: bool = False) -> None:
+        """Write a checkpoint if it is due; raises Stop when the attempt must end here."""
+        self._saves = True
+        due = time.monotonic() - self._saved > self._save_cost / _CHECKPOINT_SHARE
+        if due or last or self.ending is Ending.RELEASED:
+            started = time.monotonic()
+            data = to_bytes({"step": step, "state": state()})
+            self._patiently(lambda: files.replace(self._checkpoint, data))
+            self._saved = time.monotonic()
+            self._save_cost = self._saved - started
+        if not last:
+            self._stop()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state of this trial, by whichever attempt; None at a first start.
+
+        The metrics up to it are copied, so that the curve of a trial is whole.
+        """
+        for attempt in range(self.claim.attempt, 0, -1):
+            found = self._read(self.folder.of(self.claim.number, "checkpoint", attempt))
+            if found is not None:
+                if attempt != self.claim.attempt:
+                    self._copy_metrics(attempt, found["step"])
+                return _state(found)
+        found = self._read(self._start_from) if self._start_from else None
+        return _state(found) if found else None
+
+    def curve(self) -> tuple[Mapping[str, Any], ...]:
+        """What was reported so far, one record an epoch."""
+        by_step = {record.get("step"): record for record in files.read_lines(self._metrics)}
+        return tuple(by_step.values())
+
+    def keep_weights(self) -> None:
+        """Name the finished checkpoint in weights/ too, where the controller keeps the best few."""
+        if self._saves:
+            target = self.folder.kept(self.claim.number)
+            self._patiently(lambda: files.share(self._checkpoint, target))
+
+    def fenced(self) -> bool:
+        """Look again: whether somebody else's result or attempt counts by now."""
+        return not self.folder.look().holds(self.claim)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """End this process if the training hangs: its job ends, and the trial goes on elsewhere."""
+        over = threading.Event()
+        threading.Thread(target=self._watch, args=(over,), daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(_WATCH_EVERY):
+            silent = time.monotonic() - self.reported
+            if silent > max(_HANG_EPOCHS * self.longest_epoch, _HANG_SECONDS):
+                print(
+                    f"no report for {silent:.0f} s: this worker hangs and ends itself", flush=True
+                )
+                os._exit(os.EX_SOFTWARE)
+
+    def _fence(self, now: float) -> None:
+        if now - self._looked < _LOOK_EVERY or self.ending is not None:
+            return
+        self._looked = now
+        if self._patiently(self.fenced):
+            self.ending = Ending.FENCED
+
+    def _watch_the_clock(self) -> None:
+        if self.ending is not None:
+            return
+        left = self._deadline - time.time()
+        self.why = self._leaving() or ("TIMEOUT" if left < 2 * self._epoch + _TIME_TO_SAVE else "")
+        if self.why:
+            self.ending = Ending.RELEASED
+
+    def _stop(self) -> None:
+        if self.ending is not None:
+            raise Stop(self.ending.value)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if path.name not in files.names(path.parent):
+            return None
+        data = self._patiently(lambda: files.read_bytes(path))
+        try:
+            return None if data is None else from_bytes(data)
+        except Exception:  # a torn file of a crashed server is like no file
+            return None
+
+    def _copy_metrics(self, attempt: int, step: int) -> None:
+        records = files.read_lines(self.folder.of(self.claim.number, "metrics", attempt))
+        for record in records:
+            if record.get("step", step + 1) <= step:
+                files.append(self._metrics, record)
+
+    def _patiently(self, action: Callable[[], Any]) -> Any:
+        return files.patiently(action, give_up=lambda: time.time() > self._deadline)
+
+
+def _state(found: Mapping[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = found["state"]
+    return state

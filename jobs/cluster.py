@@ -1,0 +1,223 @@
+"""Workers as Slurm jobs. submitit submits, and nothing else: Slurm itself is asked what lives.
+
+submitit's own watching gives up on jobs that Slurm runs again, and waits for ever where there is
+no accounting; its pickles are read by its own jobs only, in a folder that only their owner can
+write.
+"""
+
+import os
+import re
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import submitit
+
+from jobs import files, slurm
+from jobs.contract import Claim, RunFolder
+from jobs.executor import END, NOTE, Slots, SubmitError, tidy_ended, unready
+
+PROJECT = Path(__file__).resolve().parent.parent
+_ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
+_VOID_AFTER = 60.0  # seconds between two answers of Slurm that both lack a submission
+_ASK_OFTEN, _ASK_RARELY = 10.0, 60.0  # seconds between two questions to Slurm
+_SIGNAL = 90  # seconds before the time limit at which a worker is told
+_FULL = re.compile(r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit", re.IGNORECASE)
+_UNKNOWN = re.compile(
+    r"Socket timed out|Unable to contact|Connection refused|timed out|temporarily|Resource temp",
+    re.IGNORECASE,
+)
+_ENVIRONMENT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_\w+"
+    r"|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
+)
+
+
+@final
+class Cluster:
+    """A run's workers in Slurm's queue, under the job name `tn-<run id>`.
+
+    `options` are sbatch's own, by their long names; `per_job` workers share a job's GPU.
+    """
+
+    shared = True
+    tick = 2.0  # of which most look at files only: see _ask
+    capacity = 100_000  # Slurm's limits are Slurm's to say
+
+    def __init__(
+        self, folder: RunFolder, run_id: str, options: Mapping[str, Any], per_job: int
+    ) -> None:
+        self.folder = folder
+        self.name = f"tn-{run_id}"
+        self.options = options
+        self.per_job = per_job
+        self._rows: Sequence[slurm.Row] = ()  # the last answer
+        self._ask_at = 0.0  # when the next one is due
+        self._pause = _ASK_OFTEN
+
+    def slots(self) -> Slots | None:
+        """What Slurm says of this run's jobs: one squeue."""
+        rows = self._ask()
+        if rows is None:
+            return None
+        holding = [row for row in rows if row.state in slurm.WAITING_OR_RUNNING]
+        jobs = len(holding) + self._unseen({row.comment for row in rows})
+        reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
+        alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
+        # The count rises with the wish to requeue, while the old process may still be there.
+        alive |= {(row.job, row.restart - 1) for row in rows if row.state == "COMPLETING"}
+        return Slots(jobs * self.per_job, frozenset(alive), ", ".join(reasons))
+
+    def submit(self, workers: int) -> None:
+        """Queue jobs for so many workers, as arrays.
+
+        A full queue, or a Slurm that does not answer, means wait: the next tick tries again.
+        Raises SubmitError where sbatch says that it will never take such a job.
+        """
+        jobs = -(-workers // self.per_job)
+        while jobs > 0 and self._submit_array(min(jobs, _ARRAY)):
+            jobs -= _ARRAY
+
+    def why(self, claim: Claim) -> str:
+        """Slurm's word for the end of a claim's job, from the queue or from accounting."""
+        states = {row.job: row.state for row in self._rows}
+        word = slurm.ended_as(claim.job) or states.get(claim.job, "")
+        return word or "gone from the queue without a trace"
+
+    def tidy(self) -> None:
+        """Remove what submitit left of submissions whose workers all ended well."""
+        working = {name for name in files.names(self.folder.jobs) if not self._has_ended(name)}
+        tidy_ended(self.folder, self._queued() | working)
+
+    def failing(self, since: float) -> str:
+        """The error of the last three submissions if none brought a ready worker."""
+        return unready(self.folder, self._queued(), since)
+
+    def leave(self) -> None:
+        """Queued and running jobs stay: the next controller adopts them."""
+
+    def _submit_array(self, jobs: int) -> bool:
+        """Queue one array; False if Slurm takes no more for now."""
+        name = f"slurm-{secrets.token_hex(4)}"
+        folder = self.folder.jobs / name
+        self._ask_at = 0.0  # what was heard before does not know of these jobs
+        files.make_folder(folder)
+        files.write_once(folder / NOTE, {"jobs": jobs, "time": time.time()})
+        try:
+            with _clean_environment():
+                array = self._executor(folder, name).map_array(
+                    run_job, [str(self.folder.path)] * jobs, [name] * jobs, [self.per_job] * jobs
+                )
+        except submitit.core.utils.FailedJobError as error:
+            return self._refused(folder, str(error))
+        files.write_once(folder / "submitted.json", {"job": array[0].job_id.split("_")[0]})
+        return True
+
+    def _refused(self, folder: Path, error: str) -> bool:
+        said = [line for line in error.splitlines() if "sbatch: error" in line]
+        text = (said or error.splitlines() or [""])[-1].replace("sbatch: error: ", "")
+        print(f"sbatch: {text}", flush=True)
+        if _UNKNOWN.search(error):
+            return False  # it may have been taken all the same: the intent stays and counts
+        files.remove_folder(folder)
+        if _FULL.search(error):
+            return False
+        raise SubmitError(text)
+
+    def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
+        executor = submitit.SlurmExecutor(folder=folder)
+        options = {key.replace("_", "-"): value for key, value in self.options.items()}
+        environment = PROJECT / "slurm" / "env.sh"
+        executor.update_parameters(
+            job_name=self.name,
+            comment=name,
+            time=None,  # the partition's own limit, unless the study names one
+            wckey=None,  # sites refuse unknown ones
+            signal_delay_s=_SIGNAL,
+            setup=[f"source {shlex.quote(str(environment))}"] if environment.exists() else None,
+            additional_parameters={"no-requeue": True, **options},
+        )
+        return executor
+
+    def _ask(self) -> Sequence[slurm.Row] | None:
+        """Slurm's answer, an old one while nothing was submitted and nothing moves.
+
+        An old answer is safe: it can only show jobs alive that have ended since.
+        """
+        if time.monotonic() < self._ask_at:
+            return self._rows
+        rows = slurm.queue(self.name)
+        if rows is not None:
+            unchanged = rows == self._rows
+            self._pause = min(2 * self._pause, _ASK_RARELY) if unchanged else _ASK_OFTEN
+            self._ask_at = time.monotonic() + self._pause
+            self._rows = rows
+        return rows
+
+    def _queued(self) -> set[str]:
+        return {row.comment for row in self._rows if row.state in slurm.ALIVE}
+
+    def _unseen(self, comments: set[str]) -> int:
+        """Jobs of submissions that nobody knows the fate of: sbatch may have taken them."""
+        return sum(self._pending_jobs(name) for name in self._submissions() if name not in comments)
+
+    def _pending_jobs(self, name: str) -> int:
+        folder = self.folder.jobs / name
+        listed = files.names(folder)
+        if "submitted.json" in listed or NOTE not in listed:
+            return 0
+        if "missing.json" not in listed:
+            files.write_once(folder / "missing.json", {"time": time.time()})
+        since = (files.read(folder / "missing.json") or {}).get("time", time.time())
+        if time.time() - since > _VOID_AFTER:
+            return 0
+        return int((files.read(folder / NOTE) or {}).get("jobs", 0))
+
+    def _has_ended(self, name: str) -> bool:
+        """Whether every job of a submission wrote how it ended."""
+        folder = self.folder.jobs / name
+        ends = [end for end in files.names(folder) if end.endswith(END)]
+        jobs = int((files.read(folder / NOTE) or {}).get("jobs", 0))
+        return len(ends) >= jobs * self.per_job > 0
+
+    def _submissions(self) -> list[str]:
+        return [name for name in files.names(self.folder.jobs) if name.startswith("slurm-")]
+
+
+def run_job(run: str, submission: str, workers: int) -> None:
+    """What a job does: train in this process, or in several that share the job's GPU."""
+    if workers == 1:
+        from jobs.worker import work  # noqa: PLC0415 - the controller submits without torch
+
+        work(run, submission)
+        return
+    command = [sys.executable, "-m", "jobs.worker", run, "--submission", submission]
+    processes = [subprocess.Popen(command) for _ in range(workers)]
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # Slurm tells every process of the job itself
+        signal.signal(number, signal.SIG_IGN)
+    failed = [process.returncode for process in processes if process.wait() != 0]
+    if len(failed) == workers:
+        raise RuntimeError(f"all {workers} workers of this job failed: {failed}")
+
+
+@contextmanager
+def _clean_environment() -> Iterator[None]:
+    """What sbatch passes on: no token of the user's shell, no setting of the controller's job."""
+    before = dict(os.environ)
+    kept = {key: value for key, value in before.items() if _ENVIRONMENT.fullmatch(key)}
+    paths = [str(PROJECT), str(Path.cwd()), before.get("PYTHONPATH", "")]
+    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    try:
+        os.environ.clear()
+        os.environ.update(kept)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,232 @@
+"""The only module that writes to the shared disk: whole files or none, never a changed one.
+
+A reader may be late (NFS shows a directory up to a minute old) but never wrong: what it can open
+and parse is what was written, anything else counts as not there yet.
+"""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+DRAFT = ".draft-"
+_STALE_DRAFT = 3600.0  # seconds
+_PASSING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EAGAIN,
+    errno.ETIMEDOUT, errno.EINTR, errno.EBUSY, errno.ENOLCK,
+}  # fmt: skip
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder (and those above it) that only its owner can enter."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write_once(path: Path, record: Mapping[str, Any]) -> bool:
+    """Publish a JSON record under a name that can be taken once; True if it is ours.
+
+    The draft is complete on disk before `link` gives it its name, so a reader finds all or
+    nothing. `link` may report an error although it happened (a lost NFS reply): then the draft
+    has two links, or the file holds our nonce (open(2), O_EXCL).
+
+    Raises OSError where the disk refuses, ENOTSUP or EPERM where it has no hard links.
+    """
+    nonce = secrets.token_hex(8)
+    draft = path.with_name(DRAFT + nonce)
+    try:
+        _write(draft, json.dumps({**record, "nonce": nonce}, allow_nan=False).encode())
+        won = _link(draft, path, nonce)
+        _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return won
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file that has one writer and may change: readers see the old or the new whole."""
+    draft = path.with_name(DRAFT + secrets.token_hex(8))
+    try:
+        _write(draft, data)
+        draft.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def share(source: Path, target: Path) -> None:
+    """Give a file a second name, replacing what had it; costs no copy."""
+    draft = target.with_name(DRAFT + secrets.token_hex(8))
+    try:
+        os.link(source, draft, follow_symlinks=False)
+        draft.replace(target)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON line to a file that only this process appends to.
+
+    The line break comes first: a line torn by a crash then spoils no other.
+    """
+    line = b"\n" + json.dumps(record, allow_nan=False).encode()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        _write_all(handle, line)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The JSON record at `path`, or None while it is missing, torn or stale."""
+    data = read_bytes(path)
+    return None if data is None else _parse(data)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole JSON records of an appended file; torn lines are left out."""
+    lines = (read_bytes(path) or b"").split(b"\n")
+    return [record for line in lines if (record := _parse(line)) is not None]
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The bytes at `path`, or None where there is no such file (a symlink is not followed)."""
+    for _ in range(3):  # ESTALE: the file was replaced on the server while we opened it
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                continue
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+                return None
+            raise
+        with os.fdopen(handle, "rb") as file:
+            return file.read()
+    return None
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, drafts left out; listing is the only way to learn that a file exists.
+
+    Probing a missing name would make NFS remember for up to a minute that it is missing.
+    """
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(DRAFT)]  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+
+
+def modified(path: Path) -> float | None:
+    """When the file server last saw `path` written, in seconds; None where it is missing."""
+    try:
+        return path.lstat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def server_now(folder: Path) -> float:
+    """The file server's clock, in seconds: the time it gives to a file written now."""
+    draft = folder / (DRAFT + secrets.token_hex(8))
+    try:
+        _write(draft, b"")
+        return draft.lstat().st_mtime
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files that are no longer looked at; one that is gone already is fine."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder of files that are no longer looked at; what cannot go stays."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log file for a process's output."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove drafts whose writer died more than an hour ago by the file server's clock."""
+    drafts = [name for name in os.listdir(folder) if name.startswith(DRAFT)]  # noqa: PTH208
+    if not drafts:
+        return
+    now = server_now(folder)
+    ages = ((folder / name, modified(folder / name)) for name in drafts)
+    remove(path for path, time_ in ages if time_ is not None and now - time_ > _STALE_DRAFT)
+
+
+def patiently(action: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:
+    """Do a file operation, waiting while the disk is full, read-only or away.
+
+    A full disk on a Saturday must not turn a trained trial into a failed one. `give_up` ends the
+    wait with the error itself. Raises other errors at once.
+    """
+    pause = 0.5
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in _PASSING or give_up():
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, 30.0)
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        _write_all(handle, data)
+        os.fsync(handle)  # a full disk may show only here
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _link(draft: Path, path: Path, nonce: str) -> bool:
+    try:
+        os.link(draft, path)
+    except OSError:
+        if draft.lstat().st_nlink == 2:  # the reply was lost, not the link
+            return True
+        found = read(path)
+        if found is None and path.name not in names(path.parent):
+            raise
+        return found is not None and found.get("nonce") == nonce
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _parse(data: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(data)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,118 @@
+"""From a proposal to its outcome: what a training function returned, raised or was stopped by."""
+
+import io
+import math
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from jobs import files
+from jobs.attempt import Attempt, Ending
+from jobs.contract import SEARCH, Lost, Proposal, Result, State
+from models import train as training
+from models.data import Dataset
+
+LOG_TAIL = 16_384  # characters of a failure's traceback that a result keeps
+
+
+class Train(Protocol):
+    """A training function: ours, or a user's own `package.module:function`."""
+
+    def __call__(
+        self,
+        params: Mapping[str, Any],
+        data: Dataset | None,
+        report: training.Report,
+        checkpoint: training.Checkpoint,
+        seed: int,
+        /,
+    ) -> float:
+        """Train one point; returns its value, to be minimised or maximised by the study."""
+
+
+def outcome(
+    attempt: Attempt,
+    proposal: Proposal,
+    params: Mapping[str, Any],
+    train: Train,
+    data: Dataset | None,
+) -> Result | None:
+    """Train an attempt at a proposal; None where its trial goes on, or ended, elsewhere.
+
+    Only an exception out of the training function is FAIL; a crash is never a score.
+    """
+    started = time.time()
+    try:
+        value, metrics = _train(attempt, proposal, params, train, data)
+    except training.Stop:
+        return _stopped(attempt, proposal, started)
+    except Exception as error:
+        log = traceback.format_exc()[-LOG_TAIL:]
+        print(log, file=sys.stderr, flush=True)
+        return _result(attempt, proposal, started, State.FAIL, reason=_reason(error), log=log)
+    if not math.isfinite(value):
+        reason = f"the value is {value}"
+        return _result(attempt, proposal, started, State.FAIL, reason=reason)
+    return _result(attempt, proposal, started, State.COMPLETE, value=value, metrics=metrics)
+
+
+def _train(
+    attempt: Attempt,
+    proposal: Proposal,
+    params: Mapping[str, Any],
+    train: Train,
+    data: Dataset | None,
+) -> tuple[float, Mapping[str, float]]:
+    if proposal.part == SEARCH:
+        return float(train(params, data, attempt.report, attempt, proposal.seed)), {}
+    assert data is not None  # only data with a test part gets such a proposal
+    found = training.evaluate(params, data, attempt.report, attempt, proposal.seed, proposal.part)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, truth=found.truth, prediction=found.prediction, index=found.index)
+    path = attempt.folder.predictions(proposal.number)
+    files.patiently(lambda: files.replace(path, buffer.getvalue()))
+    return found.value, found.metrics
+
+
+def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
+    if attempt.ending is Ending.PRUNED:
+        return _result(attempt, proposal, started, State.PRUNED)
+    if attempt.ending is Ending.RELEASED:
+        number, try_ = proposal.number, attempt.claim.attempt
+        lost = Lost(number, try_, attempt.why, by="worker", time=time.time())
+        files.patiently(lambda: attempt.folder.lose(lost))
+    return None
+
+
+def _result(
+    attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
+) -> Result:
+    claim = attempt.claim
+    return Result(
+        number=proposal.number,
+        state=state,
+        params=proposal.params,
+        part=proposal.part,
+        seed=proposal.seed,
+        origin=proposal.origin,
+        of=proposal.of,
+        pending=proposal.pending,
+        curve=attempt.curve(),
+        attempts=claim.attempt,
+        started=started,
+        seconds=time.time() - started,
+        job=claim.job,
+        host=claim.host,
+        device=claim.device,
+        **more,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__name__ == "OutOfMemoryError":
+        return "CUDA out of memory"
+    return f"{type(error).__name__}: {error}".splitlines()[0]

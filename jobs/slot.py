@@ -1,0 +1,60 @@
+"""The place a worker runs in: which job, node and device, and until when."""
+
+import math
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from jobs import slurm
+from jobs.contract import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One worker's place; `deadline` in seconds since the epoch, infinite where there is none."""
+
+    job: str
+    restart: int
+    submission: str
+    host: str
+    device: str
+    deadline: float
+
+    @classmethod
+    def here(cls, submission: str) -> "Slot":
+        """The slot of this process, from Slurm's environment or from the process itself."""
+        env = os.environ
+        in_slurm = "SLURM_JOB_ID" in env and bool(submission)
+        return cls(
+            job=slurm.own_job() if in_slurm else local_job(os.getpid()),
+            restart=int(env.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0,
+            submission=submission,
+            host=env.get("SLURMD_NODENAME", socket.gethostname()) if in_slurm else "localhost",
+            device=env.get("CUDA_VISIBLE_DEVICES", ""),
+            deadline=slurm.own_end() if in_slurm else math.inf,
+        )
+
+    def claim(self, number: int, attempt: int) -> Claim:
+        """The word that this slot trains an attempt."""
+        return Claim(
+            number=number,
+            attempt=attempt,
+            job=self.job,
+            restart=self.restart,
+            submission=self.submission,
+            host=self.host,
+            device=self.device,
+            pid=os.getpid(),
+            time=time.time(),
+        )
+
+
+def local_job(pid: int) -> str:
+    """A process's id with its start time, since process ids are used again.
+
+    Raises psutil.NoSuchProcess where there is no such process.
+    """
+    return f"{pid}-{psutil.Process(pid).create_time():.2f}"

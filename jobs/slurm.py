@@ -1,0 +1,87 @@
+"""The questions asked of Slurm, each one command; submitit does the submitting (cluster.py)."""
+
+import math
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+
+# Slurm's words for a job that holds or will hold a slot …
+WAITING_OR_RUNNING = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "RESIZING"),
+        *("SIGNALING", "STAGE_OUT", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"),
+    }
+)
+# … and for one whose processes may still be there.
+ALIVE = WAITING_OR_RUNNING | {"COMPLETING"}
+_PATIENCE = 60.0  # seconds for an answer; Slurm's own MessageTimeout is 10
+_COLUMNS = ("JobArrayID", "State", "RestartCnt", "Comment", "Reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A job as `squeue` shows it."""
+
+    job: str  # 123 or 123_4
+    state: str
+    restart: int
+    comment: str
+    reason: str
+
+
+def queue(name: str) -> list[Row] | None:
+    """All my jobs of a name that Slurm remembers, or None if it does not answer: one command."""
+    columns = ",".join(f"{column}:|" for column in _COLUMNS)  # a width would cut
+    answer = _ask("squeue", "-h", "-r", "--me", "-t", "all", f"--name={name}", "-O", columns)
+    return None if answer is None else [_row(line) for line in answer.splitlines() if line.strip()]
+
+
+def ended_as(job: str) -> str:
+    """Slurm's word for how a job ended, from accounting; empty where there is none."""
+    answer = _ask("sacct", "-X", "-n", "-P", "-j", job, "-o", "State")
+    # "CANCELLED by 1000": the first word is the state
+    return answer.split()[0] if answer and answer.split() else ""
+
+
+def own_job() -> str:
+    """The id of the job this process runs in, as `squeue -r` writes it."""
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env["SLURM_JOB_ID"]
+
+
+def own_end() -> float:
+    """When the job this process runs in ends, in seconds since the epoch.
+
+    Slurm sets SLURM_JOB_END_TIME from version 23 on; before, one squeue a job tells.
+    """
+    if "SLURM_JOB_END_TIME" in os.environ:
+        return float(os.environ["SLURM_JOB_END_TIME"])
+    answer = _ask("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%e")
+    try:
+        return datetime.fromisoformat((answer or "").split()[0]).timestamp()
+    except (IndexError, ValueError):
+        return math.inf  # no limit, or no answer: the signal before the end still comes
+
+
+def missing() -> list[str]:
+    """Slurm's commands that are not on this host's PATH."""
+    return [command for command in ("sbatch", "squeue") if shutil.which(command) is None]
+
+
+def _row(line: str) -> Row:
+    job, state, restart, comment, *reason = line.rstrip("|").split("|")
+    return Row(job, state, int(restart or 0), comment, "|".join(reason))
+
+
+def _ask(*command: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout if answer.returncode == 0 else None

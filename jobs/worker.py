@@ -1,0 +1,222 @@
+"""A worker: takes waiting trials one after the other, trains them and publishes their results."""
+
+import argparse
+import importlib
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, final
+
+import torch
+
+from jobs import files
+from jobs.attempt import Attempt
+from jobs.contract import Claim, RunFolder, State, View
+from jobs.executor import END, READY
+from jobs.outcome import LOG_TAIL, Train, outcome
+from jobs.slot import Slot
+from models import data as datasets
+
+_CROWD = 8  # workers beyond which the lowest waiting number would be fought over
+_GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
+_FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker needs to know of the study."""
+
+    train: str
+    fixed: Mapping[str, Any]
+    data: Mapping[str, Any]
+    n_workers: int
+    trials_per_job: int | None
+    grace: float  # seconds without a waiting trial after which a worker leaves
+    device: str
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> "Orders":
+        """The orders of a run; raises FileNotFoundError where there is no run."""
+        run, settings = (files.read(folder.path / name) for name in ("run.json", "settings.json"))
+        if run is None or settings is None:
+            raise FileNotFoundError(f"{folder.path} is not a run")
+        study, jobs = run["study"], settings["jobs"]
+        return cls(
+            train=study["train"],
+            fixed=study["fixed"],
+            data=study["data"],
+            n_workers=jobs["n_workers"],
+            trials_per_job=jobs["trials_per_job"],
+            grace=_GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
+            device=jobs["device"],
+        )
+
+
+@final
+class Leaving:
+    """Remembers that Slurm or the controller asked this process to end.
+
+    The handler only sets a word: the training writes its checkpoint at the end of the epoch. It
+    replaces submitit's handlers, which requeue the job and pickle inside a signal.
+    """
+
+    def __init__(self) -> None:
+        self.word = ""
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.word = self.word or signal.Signals(number).name
+
+    def __call__(self) -> str:
+        """The signal that asked, or an empty string."""
+        return self.word
+
+
+@final
+class Worker:
+    """Trains the waiting trials of a run in one slot until there is no reason to go on."""
+
+    def __init__(self, folder: RunFolder, orders: Orders, here: Slot, leaving: Leaving) -> None:
+        self.folder = folder
+        self.orders = orders
+        self.slot = here
+        self.leaving = leaving
+        self.finished = 0
+        self._longest = 0.0
+        self._function = _resolve(orders.train)
+        self._data = datasets.load(orders.data) if orders.data else None
+
+    def run(self) -> str:
+        """Work until nothing waits, the job is full, out of time or told to leave; says which."""
+        while not (reason := self._enough()):
+            claim = self._next_claim()
+            if claim is None:
+                return self.leaving() or self.folder.stopping() or "nothing waits"
+            started = time.monotonic()
+            self._try(claim)
+            self._longest = max(self._longest, time.monotonic() - started)
+            self.finished += 1
+        return reason
+
+    def _enough(self) -> str:
+        if self.leaving():
+            return self.leaving()
+        if self.finished == self.orders.trials_per_job:
+            return "trials_per_job"
+        left = self.slot.deadline - time.time()
+        return "no time for another trial" if self.finished and left < _FITS * self._longest else ""
+
+    def _next_claim(self) -> Claim | None:
+        """Claim a waiting trial; None once nothing has waited for the grace."""
+        empty_since = time.monotonic()
+        while not self.leaving() and not self.folder.stopping():
+            view = files.patiently(self.folder.look)
+            waiting = view.numbers(State.WAITING)
+            if waiting:
+                empty_since = time.monotonic()
+                claim = self._take(view, waiting)
+                if claim is not None:
+                    return claim
+            elif time.monotonic() - empty_since > self.orders.grace:
+                return None
+            else:
+                time.sleep(min(2.0, self.orders.grace / 20))
+        return None
+
+    def _take(self, view: View, waiting: list[int]) -> Claim | None:
+        crowd = _CROWD if self.orders.n_workers > _CROWD else 1
+        number = random.choice(waiting[:crowd])
+        claim = self.slot.claim(number, view.claims.get(number, 0) + 1)
+        if not files.patiently(lambda: self.folder.claim(claim)):
+            return None
+        # The listing may be old: the trial may have ended elsewhere before we claimed it.
+        return claim if files.patiently(self.folder.look).holds(claim) else None
+
+    def _try(self, claim: Claim) -> None:
+        proposal = files.patiently(lambda: self.folder.proposal(claim.number))
+        if proposal is None:
+            return  # finished and swept in between
+        start_from = None if proposal.of is None else self.folder.kept(proposal.of)
+        attempt = Attempt(self.folder, claim, self.leaving, self.slot.deadline, start_from)
+        params = {**self.orders.fixed, **proposal.params}
+        with attempt.watched():
+            result = outcome(attempt, proposal, params, self._function, self._data)
+        if result is None:
+            return
+        # A late result of an attempt that was given up for dead is as good as another's; only
+        # one is accepted, and a trial that has it keeps the weights it has.
+        if claim.number in files.patiently(self.folder.look).finished:
+            return
+        if result.state is State.COMPLETE:
+            attempt.keep_weights()
+        files.patiently(lambda: self.folder.publish(result))
+
+
+def _resolve(name: str) -> Train:
+    module, _, function = name.partition(":")
+    found: Train = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _prove_device(device: str) -> None:
+    """Use the device once; raises RuntimeError where torch cannot use the GPU that was given.
+
+    Training on the CPU of a GPU allocation would burn the budget at a tiny part of its speed.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if device == "cpu" or not given:
+        return
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"this node gave the job GPU {given}, but torch {torch.__version__} sees none: "
+            'install a CUDA build of torch, or set device = "cpu" in [jobs]'
+        )
+    torch.zeros(1, device="cuda").sum().item()
+
+
+def work(run: str, submission: str = "") -> None:
+    """Train a run's trials in this process; what submitit and the local executor call.
+
+    Writes how it ended to jobs/<submission>/<process>.end.json. Raises what kept the slot from
+    working at all: no trial is touched then.
+    """
+    os.umask(0o077)
+    folder = RunFolder(Path(run))
+    leaving = Leaving()
+    here = Slot.here(submission)
+    note = folder.jobs / (submission or "inline") / f"{here.host}-{os.getpid()}"
+    files.make_folder(note.parent)
+    end: dict[str, Any] = {"job": here.job, "host": here.host, "device": here.device}
+    try:
+        orders = Orders.read(folder)
+        if orders.device == "cpu":
+            os.environ["TUNER_DEVICE"] = "cpu"
+        _prove_device(orders.device)
+        worker = Worker(folder, orders, here, leaving)
+        files.write_once(note.with_name(note.name + READY), {"time": time.time()})
+        end |= {"reason": worker.run(), "trials": worker.finished}
+    except BaseException:
+        end |= {"error": traceback.format_exc()[-LOG_TAIL:], "trials": 0}
+        raise
+    finally:
+        files.write_once(note.with_name(note.name + END), end | {"time": time.time()})
+
+
+def main() -> None:
+    """`python -m jobs.worker RUN [--submission NAME]`: one worker in this process."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run")
+    parser.add_argument("--submission", default="")
+    arguments = parser.parse_args()
+    work(arguments.run, arguments.submission)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""One model on one split: build it, train it for an epoch, score it."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.cnn_lstm import CNNLSTM
+from models.fusion import FusionCNN2DLSTM
+from models.split import Array, Dataset, Part, Split
+
+EVALUATION_BATCH = 512  # fixed: no hyperparameter may change how a model is scored
+
+
+@final
+class Fold:
+    """A model with its optimiser and its split's data, all on one device.
+
+    `params` are complete, as `models.train.checked` returns them.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Any], data: Dataset, split: Split, device: torch.device
+    ) -> None:
+        self.params, self.split, self.device = params, split, device
+        self.classifies = data.task == "classification"
+        values = torch.from_numpy(split.train.values).to(device)
+        window = split.train.window
+        # (item, time, feature) as views of (step, feature), or (item, channel, frequency, frame)
+        self.inputs = values.unfold(0, window, 1).transpose(1, 2) if window else values
+        self.model = build(params, data, values.shape[1:]).to(device)
+        self.optimizer = optimizer(params, self.model)
+        self.rows, self.targets = self._on_device(split.train)
+
+    def epoch(self, number: int) -> float:
+        """Train once over the shuffled training part; returns the mean loss, in real units squared.
+
+        The last batch is dropped when it is ragged: BatchNorm has no variance of one item.
+        """
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.params, number)
+        size = min(self.params["batch_size"], len(self.rows))
+        batches = torch.randperm(len(self.rows), device=self.device).split(size)
+        whole = [batch for batch in batches if len(batch) == size]
+        total = torch.zeros((), device=self.device)
+        for batch in whole:
+            total += self.step(self.inputs[self.rows[batch]], self.targets[batch])
+        return float(total) / len(whole) * self.split.std**2
+
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One update of the weights; returns the batch's mean loss, still on the device."""
+        loss = self.loss(self.model(inputs), targets)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.detach()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy, or mean squared error of the scaled target."""
+        return (F.cross_entropy if self.classifies else F.mse_loss)(outputs, targets)
+
+    @torch.no_grad()
+    def outputs(self, part: Part) -> Tensor:
+        """What the model says to a whole part: (n,) scaled, or (n, class) scores."""
+        self.model.eval()
+        rows, _ = self._on_device(part)
+        return torch.cat([self.model(self.inputs[some]) for some in rows.split(EVALUATION_BATCH)])
+
+    def score(self, part: Part) -> dict[str, float]:
+        """Metrics over all items of a part, in real units."""
+        outputs = self.outputs(part)
+        if self.classifies:
+            targets = torch.from_numpy(part.targets).to(self.device)
+            right = (outputs.argmax(1) == targets).double().mean()
+            return {"accuracy": float(right), "loss": float(self.loss(outputs, targets))}
+        errors = self.predictions(outputs) - self.truth(part)
+        mse = float(np.mean(errors**2))
+        return {"mse": mse, "rmse": math.sqrt(mse), "mae": float(np.mean(np.abs(errors)))}
+
+    def truth(self, part: Part) -> Array:
+        """Targets (n,) in real units, or class ids."""
+        return part.targets if self.classifies else self._real(part.targets)
+
+    def predictions(self, outputs: Tensor) -> Array:
+        """Outputs as (n,) forecasts in real units, or class ids."""
+        if self.classifies:
+            return outputs.argmax(1).cpu().numpy()
+        return self._real(outputs.cpu().numpy())
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's weights as they are now."""
+        return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+    def _real(self, scaled: Array) -> Array:
+        return scaled.astype(np.float64) * self.split.std + self.split.mean
+
+    def _on_device(self, part: Part) -> tuple[Tensor, Tensor]:
+        rows, targets = torch.from_numpy(part.rows), torch.from_numpy(part.targets)
+        return rows.to(self.device), targets.to(self.device)
+
+
+MODELS: Mapping[str, type[nn.Module]] = {"cnn_lstm": CNNLSTM, "fusion": FusionCNN2DLSTM}
+
+
+def options(model: str) -> set[str]:
+    """Names of a model's hyperparameters: its arguments that have a default."""
+    arguments = inspect.signature(MODELS[model]).parameters.values()
+    return {argument.name for argument in arguments if argument.default is not argument.empty}
+
+
+def build(params: Mapping[str, Any], data: Dataset, shape: tuple[int, ...]) -> nn.Module:
+    """The model that `params` describe, for inputs whose one step or item has this `shape`."""
+    given = {name: params[name] for name in options(params["model"]) & params.keys()}
+    if params["model"] == "fusion":
+        return FusionCNN2DLSTM(*shape[:2], data.n_classes, **given)
+    return CNNLSTM(*shape, **given)
+
+
+def optimizer(params: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    """Adam, or SGD with momentum 0.9."""
+    decay = params["weight_decay"]
+    if params["optimizer"] == "adam":
+        return torch.optim.Adam(model.parameters(), weight_decay=decay)
+    return torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=decay)
+
+
+def learning_rate(params: Mapping[str, Any], epoch: int) -> float:
+    """The rate of an epoch: constant, or a half cosine that ends near zero after the last."""
+    rate: float = params["learning_rate"]
+    if params["schedule"] == "constant":
+        return rate
+    return rate * (1 + math.cos(math.pi * epoch / params["epochs"])) / 2

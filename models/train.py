@@ -1,0 +1,202 @@
+"""Train, choose and test a model: one loop for both model families, resumable bit for bit."""
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+import numpy as np
+import torch
+
+from models.fold import MODELS, Fold, options
+from models.split import Array, Dataset
+
+State = dict[str, Any]
+
+# What a study may set or search besides the model's own arguments, and what holds otherwise.
+DEFAULTS: Mapping[str, Any] = {
+    "model": "cnn_lstm",  # or "fusion"
+    "metric": "mse",  # what an epoch is chosen by: mse, rmse, mae; accuracy
+    "epochs": 20,
+    "learning_rate": 1e-3,
+    "batch_size": 64,
+    "optimizer": "adam",  # or "sgd", with momentum 0.9
+    "weight_decay": 0.0,
+    "schedule": "constant",  # or "cosine": to zero over `epochs`
+}
+
+
+class Stop(BaseException):  # noqa: N818 - no error, and no `except Exception` may catch it
+    """Raised by `report` or `save` where a trial must end: pruned, fenced, or out of time."""
+
+
+class Report(Protocol):
+    """Records one epoch, from step 0; may raise Stop."""
+
+    def __call__(self, step: int, **metrics: float) -> None: ...
+
+
+class Checkpoint(Protocol):
+    """Where a trial's state survives its process."""
+
+    def load(self) -> State | None:
+        """The newest state, None at a first start."""
+        ...
+
+    def save(self, step: int, state: Callable[[], State], last: bool = False) -> None:
+        """Write `state()` if it is time, and always when `last`; may raise Stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A test part's score: `value` and `metrics` in real units, (n,) truth, prediction, index."""
+
+    value: float
+    metrics: dict[str, float]
+    truth: Array
+    prediction: Array
+    index: Array
+
+
+def train(
+    params: Mapping[str, Any], data: Dataset, report: Report, checkpoint: Checkpoint, seed: int
+) -> float:
+    """The best epoch's validation metric, in real units, as the mean over the search's folds.
+
+    Folds are trained in lockstep, so that every epoch has a value. A diverged training ends at
+    once and returns what it diverged to, nan or inf.
+    """
+    return Training(params, data, "search", seed).fit(report, checkpoint)
+
+
+def evaluate(
+    params: Mapping[str, Any],
+    data: Dataset,
+    report: Report,
+    checkpoint: Checkpoint,
+    seed: int,
+    part: str,
+) -> Evaluation:
+    """Train `part`, or go on where its checkpoint is, and score its test part once.
+
+    The best epoch's weights are scored, or the last's where there is no validation part.
+    """
+    training = Training(params, data, part, seed)
+    training.fit(report, checkpoint)
+    return training.test()
+
+
+def to_bytes(state: State) -> bytes:
+    """A state as bytes that hold no code."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(content: bytes) -> State:
+    """What `to_bytes` wrote, on the CPU; refuses anything but tensors and plain values."""
+    state: State = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+def device() -> torch.device:
+    """The first visible GPU, else the CPU; TUNER_DEVICE names another."""
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(os.environ.get("TUNER_DEVICE", best))
+
+
+def checked(params: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The parameters with the defaults filled in; raises ValueError on one that nobody reads."""
+    full = {**DEFAULTS, **params}
+    known = {
+        "model": MODELS,
+        "metric": ("accuracy",) if task == "classification" else ("mse", "rmse", "mae"),
+        "optimizer": ("adam", "sgd"),
+        "schedule": ("constant", "cosine"),
+    }
+    for key, choices in known.items():
+        if full[key] not in choices:
+            raise ValueError(f"{key}: {full[key]!r} is none of {', '.join(choices)}")
+    if unread := set(params) - set(DEFAULTS) - options(full["model"]):
+        raise ValueError(f"{', '.join(sorted(unread))}: no parameter of {full['model']}")
+    return full
+
+
+@final
+class Training:
+    """The models of one part, one a fold, and all that an exact resume needs."""
+
+    def __init__(self, params: Mapping[str, Any], data: Dataset, part: str, seed: int) -> None:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        torch.manual_seed(seed)
+        self.params, self.device = checked(params, data.task), device()
+        self.folds = [Fold(self.params, data, split, self.device) for split in data.splits(part)]
+        self.epoch, self.best = 0, float("nan")
+        self.best_weights = [fold.weights() for fold in self.folds]
+
+    def fit(self, report: Report, checkpoint: Checkpoint) -> float:
+        """Train for the epochs that are left; returns the best value."""
+        if state := checkpoint.load():
+            self.load_state(state)
+        while self.epoch < self.params["epochs"]:
+            loss = float(np.mean([fold.epoch(self.epoch) for fold in self.folds]))
+            metrics = self.validate()
+            value = metrics.get(self.params["metric"], loss)
+            if self.is_best(value) or not metrics:
+                self.best, self.best_weights = value, [fold.weights() for fold in self.folds]
+            report(self.epoch, train=loss, **metrics)
+            if not np.isfinite(loss + value):
+                return loss + value
+            self.epoch += 1
+            checkpoint.save(self.epoch - 1, self.state, last=self.epoch == self.params["epochs"])
+        return self.best
+
+    def is_best(self, value: float) -> bool:
+        """Whether no epoch before was as good."""
+        sign = -1 if self.params["metric"] == "accuracy" else 1
+        return bool(np.isnan(self.best)) or sign * value < sign * self.best
+
+    def validate(self) -> dict[str, float]:
+        """Validation metrics as means over the folds; none without a validation part."""
+        parts = [(fold, fold.split.validation) for fold in self.folds]
+        scores = [fold.score(part) for fold, part in parts if part]
+        names = scores[0] if scores else ()
+        return {name: float(np.mean([score[name] for score in scores])) for name in names}
+
+    def test(self) -> Evaluation:
+        """Score the test part with the best weights."""
+        (fold,), (weights,) = self.folds, self.best_weights
+        part = fold.split.test
+        assert part, "only a search has no test part"
+        fold.model.load_state_dict(weights)
+        metrics, prediction = fold.score(part), fold.predictions(fold.outputs(part))
+        value = metrics[self.params["metric"]]
+        return Evaluation(value, metrics, fold.truth(part), prediction, part.index)
+
+    def state(self) -> State:
+        """All that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_weights": self.best_weights,
+            "models": [fold.model.state_dict() for fold in self.folds],
+            "optimizers": [fold.optimizer.state_dict() for fold in self.folds],
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from what `state` returned."""
+        self.epoch, self.best, self.best_weights = (
+            state[key] for key in ("epoch", "best", "best_weights")
+        )
+        for fold, model, optimizer in zip(
+            self.folds, state["models"], state["optimizers"], strict=True
+        ):
+            fold.model.load_state_dict(model)
+            fold.optimizer.load_state_dict(optimizer)
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["cuda_random"] is not None:
+            torch.cuda.set_rng_state(state["cuda_random"])

@@ -1,0 +1,10 @@
+# Sourced by slurm/controller.sh and by every worker job, before Python starts.
+# Put your site's modules here, such as:
+#   module load cuda/12.4
+# The virtual environment that `make` built beside this folder, unless another one is active:
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+    project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    if [ -x "$project/.venv/bin/python" ]; then
+        export VIRTUAL_ENV=$project/.venv PATH=$project/.venv/bin:$PATH
+    fi
+fi

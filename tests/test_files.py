@@ -1,0 +1,122 @@
+"""The files module: whole or none, one winner, late but never wrong."""
+
+import errno
+import os
+
+import pytest
+
+from jobs import files
+
+
+def test_the_first_writer_of_a_name_wins(tmp_path):
+    """A second writer is told so, and changes nothing."""
+    path = tmp_path / "000001.result.json"
+    assert files.write_once(path, {"value": 1})
+    assert not files.write_once(path, {"value": 2})
+    assert files.read(path)["value"] == 1
+
+
+def test_a_writer_whose_reply_was_lost_knows_that_it_won(tmp_path, monkeypatch):
+    """On NFS `link` may happen and report an error."""
+    link = os.link
+
+    def lossy(source, target, **options):
+        link(source, target, **options)
+        raise FileExistsError(errno.EEXIST, "the retransmission found our own link")
+
+    monkeypatch.setattr(os, "link", lossy)
+    assert files.write_once(tmp_path / "a.json", {"value": 1})
+
+
+def test_a_folder_without_hard_links_is_refused(tmp_path, monkeypatch):
+    """The error is the file system's own, not a lost race."""
+
+    def refuse(source, target, **options):
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(PermissionError):
+        files.write_once(tmp_path / "a.json", {})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link"])
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, call):
+    """A full disk shows at write or fsync: no draft and no name stay behind."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(OSError, match="no space"):
+            files.write_once(tmp_path / "a.json", {"value": 1})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_torn_line_spoils_no_other(tmp_path):
+    """A crash in the middle of a line loses that line alone."""
+    path = tmp_path / "metrics.jsonl"
+    files.append(path, {"step": 0})
+    with path.open("ab") as file:
+        file.write(b'\n{"step": 1, "va')
+    files.append(path, {"step": 2})
+    assert [record["step"] for record in files.read_lines(path)] == [0, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 64, b'{"value": 1', b"[1]"])
+def test_what_a_crashed_server_left_counts_as_missing(tmp_path, content):
+    """Empty, NUL-filled or torn files are no records."""
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert files.read(path) is None
+
+
+def test_symlinks_are_not_followed(tmp_path):
+    """Somebody else's link in a run's folder leads nowhere."""
+    (tmp_path / "secret.json").write_text('{"value": 1}')
+    (tmp_path / "link.json").symlink_to(tmp_path / "secret.json")
+    assert files.read(tmp_path / "link.json") is None
+    with pytest.raises(OSError, match="symbolic links"):
+        files.append(tmp_path / "link.json", {})
+
+
+def test_files_are_for_their_owner_alone(tmp_path):
+    """Whatever the umask says."""
+    folder = tmp_path / "run"
+    before = os.umask(0)
+    try:
+        files.make_folder(folder)
+        files.write_once(folder / "a.json", {})
+        files.append(folder / "b.jsonl", {})
+        files.replace(folder / "c.pt", b"")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == {"run": 0o700, "a.json": 0o600, "b.jsonl": 0o600, "c.pt": 0o600}
+
+
+def test_patience_outlasts_a_full_disk_but_no_other_error(tmp_path, monkeypatch):
+    """A full disk is waited for; a missing folder is not."""
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    answers = iter([OSError(errno.ENOSPC, "full"), OSError(errno.ESTALE, "stale"), 7])
+
+    def action():
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    assert files.patiently(action) == 7
+    with pytest.raises(FileNotFoundError):
+        files.patiently(lambda: files.replace(tmp_path / "gone" / "a", b""))
+
+
+def test_old_drafts_are_swept_and_young_ones_are_not(tmp_path):
+    """A draft younger than an hour may still be linked."""
+    old, young = tmp_path / f"{files.DRAFT}old", tmp_path / f"{files.DRAFT}young"
+    old.touch()
+    young.touch()
+    os.utime(old, (0, 0))
+    files.sweep_drafts(tmp_path)
+    assert os.listdir(tmp_path) == [young.name]

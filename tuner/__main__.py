@@ -1,0 +1,11 @@
+"""`python -m tuner`: the commands."""
+
+COMMANDS = """\
+python -m tuner.run jobs/pm25.toml     start a study, or go on with the run it began
+python -m tuner.resume runs/pm25       go on with a run, whatever ended it
+python -m tuner.report runs/pm25       figures, tables and the winner's test score, at any time
+sbatch slurm/controller.sh jobs/pm25.toml   the same as a Slurm job
+Each has --help with an example."""
+
+if __name__ == "__main__":
+    print(COMMANDS)

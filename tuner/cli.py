@@ -1,0 +1,23 @@
+"""What every command shares: bad input is one line with file, key and remedy, and exit code 2."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuner.space import BadInput
+
+BAD_INPUT = 2
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn BadInput into one line on stderr and exit code 2; files are for their owner's eyes."""
+    os.umask(0o077)
+    try:
+        yield
+    except BadInput as error:
+        where = f"{path}: {error.key}" if error.key else str(path)
+        print(f"error: {where}: {error.problem}; {error.remedy}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None

@@ -1,0 +1,173 @@
+"""The reconcile loop: look at the files, ask the executor once, plan, act.
+
+Nothing that is needed later is kept in memory: a new controller goes on with the next tick.
+"""
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any, final
+
+from jobs import files
+from jobs.contract import SEARCH, Claim, Proposal, State, View
+from jobs.executor import Executor, Slots, SubmitError
+from tuner import samplers
+from tuner.plan import plan, used_up, winner
+from tuner.store import Store
+from tuner.study import OURS
+from tuner.trial import Trial
+
+_GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
+_SAME_ERRORS = 3  # first results that all fail alike: the study is at fault, not the point
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """What one tick saw, for the progress line."""
+
+    trials: Sequence[Trial]
+    slots: Slots | None
+    finished: bool = False
+    stopped: str = ""  # why nothing more will happen
+
+
+@final
+class Controller:
+    """Drives one run with one executor."""
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self.store = store
+        self.executor = executor
+        self.study = store.study
+        self.ask = samplers.get(self.study.sampler)
+        data = self.study.load_data() if self.study.train == OURS else None
+        self.parts = data.parts() if data is not None else ()
+        self._began = time.time()
+        self._known = store.view().finished
+        self._suspects: dict[str, float] = store.last_sign().get("suspects", {})
+
+    def tick(self) -> Status:
+        """One look and what follows from it."""
+        before = self.store.view()
+        slots = self.executor.slots()
+        view = self.store.view()
+        self.store.sweep(view)
+        if slots is not None:
+            self._bury(before, slots, view)
+        trials = self.store.trials(view)
+        self._sign(trials)
+        stopped = self.store.folder.stopping() or self._hopeless(trials)
+        if stopped:
+            return Status(trials, slots, stopped=stopped)
+        todo = plan(self.study, trials, slots, self.parts, self.executor.capacity)
+        self._propose(todo.propose, trials, view)
+        self._propose_parts(todo.parts, trials, view)
+        if todo.submit:
+            try:
+                self.executor.submit(todo.submit)
+            except SubmitError as error:
+                self.store.stop(f"sbatch refuses the workers: {error}")
+        self.executor.tidy()
+        self.store.keep_best(trials)
+        return Status(trials, slots, finished=todo.finished)
+
+    def _bury(self, before: View, slots: Slots, view: View) -> None:
+        """Give up attempts whose job has ended without their result, after a grace.
+
+        Only a claim that was there before the executor was asked, and still is, can be suspected:
+        a result may come between.
+        """
+        running = set(before.numbers(State.RUNNING))
+        claims = [claim for claim in self.store.claims(view) if claim.number in running]
+        dead = [claim for claim in claims if (claim.job, claim.restart) not in slots.alive]
+        now = files.server_now(self.store.folder.open) if dead else 0.0
+        seen = {f"{claim.number}.{claim.attempt}": claim for claim in dead}
+        self._suspects = {key: self._suspects.get(key, now) for key in seen}
+        grace = _GRACE_SHARED if self.executor.shared else _GRACE_LOCAL
+        for key, claim in seen.items():
+            quiet_since = max(self._suspects[key], self.store.newest_file(claim))
+            if now - quiet_since >= grace:
+                self._give_up(claim, view)
+        for number in view.numbers(State.WAITING):  # attempts that their workers gave up themselves
+            if used_up(view, number):
+                claim_ = self.store.folder.claimed(number, view.claims[number])
+                if claim_ is not None:
+                    self.store.fail(claim_, "used up its attempts")
+
+    def _give_up(self, claim: Claim, view: View) -> None:
+        reason = self.executor.why(claim)
+        if used_up(view, claim.number):
+            self.store.fail(claim, reason)
+        else:
+            self.store.lose(claim, reason)
+
+    def _propose(self, n: int, trials: Sequence[Trial], view: View) -> None:
+        """Publish the next points: the study's own first, then the sampler's."""
+        if n == 0:
+            return
+        study = self.study
+        search = [trial for trial in trials if trial.part == SEARCH]
+        pending = [trial.number for trial in trials if not trial.state.finished]
+        own = study.enqueue[sum(t.origin == "enqueue" for t in search) :][:n]
+        number = view.size
+        for params in own:
+            if not self._publish(number, dict(params), "enqueue", pending):
+                return
+            search.append(Trial(number=number, state=State.WAITING, params=params))
+            pending.append(number)
+            number += 1
+        if n == len(own):
+            return
+        told = [dataclasses.replace(trial, value=self._loss(trial)) for trial in search]
+        for params in self.ask(study.space, told, n - len(own), study.seed, study.n_initial):
+            if not self._publish(number, params, study.sampler, pending):
+                return  # another controller was faster: look again
+            pending.append(number)
+            number += 1
+
+    def _publish(self, number: int, params: Any, origin: str, pending: list[int]) -> bool:
+        seed = samplers.point_seed(self.study.seed, number)
+        return self.store.folder.propose(
+            Proposal(number, params, seed, origin, pending=tuple(pending), time=time.time())
+        )
+
+    def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
+        best = winner(self.study, trials)
+        for number, part in enumerate(parts, start=view.size):
+            assert best is not None  # parts are due for a winner only
+            proposal = Proposal(
+                number, best.params, best.seed, part, part=part, of=best.number, time=time.time()
+            )
+            if not self.store.folder.propose(proposal):
+                return
+
+    def _loss(self, trial: Trial) -> float | None:
+        return None if trial.value is None else self.study.sign * trial.value
+
+    def _hopeless(self, trials: Sequence[Trial]) -> str:
+        """Why going on would only waste GPU-hours, written down as the wish to stop."""
+        new = [t for t in trials if t.state.finished and t.number not in self._known]
+        reasons = {t.reason if t.state is State.FAIL else "" for t in new}
+        why = ""
+        if len(new) >= _SAME_ERRORS and len(reasons) == 1 and reasons != {""}:
+            why = f"the first {len(new)} trials all failed with: {reasons.pop()}"
+        elif failing := self.executor.failing(self._began):
+            why = f"three submissions in a row brought no working worker: {failing}"
+        if why:
+            self.store.stop(why)
+        return why
+
+    def _sign(self, trials: Sequence[Trial]) -> None:
+        counts = {state.value: sum(t.state is state for t in trials) for state in State}
+        self.store.sign_of_life(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "job": os.environ.get("SLURM_JOB_ID", ""),
+                "time": time.time(),
+                "trials": counts,
+                "suspects": self._suspects,
+            }
+        )

@@ -1,0 +1,159 @@
+"""From a run's folder to its end: the executor, the loop around the ticks, Ctrl-C, the report."""
+
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from jobs import files, slurm
+from jobs.executor import Executor, Local, gpus_here
+from tuner.controller import Controller
+from tuner.progress import Progress
+from tuner.space import BadInput
+from tuner.store import Store
+from tuner.study import Study
+
+_ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
+_FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
+INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
+
+
+def check_executor(study: Study) -> None:
+    """Raise BadInput where the study's executor cannot work on this host."""
+    if study.jobs.executor == "slurm" and (missing := slurm.missing()):
+        problem = f"no {missing[0]} on PATH"
+        raise BadInput("jobs.executor", problem, "log in to the cluster, or use --executor local")
+
+
+def executor_for(store: Store) -> Executor:
+    """The executor that the study names; raises BadInput where it cannot work."""
+    check_executor(store.study)
+    jobs = store.study.jobs
+    if jobs.executor == "local":
+        return Local(store.folder, gpus_here(), jobs.workers_per_gpu)
+    from jobs.cluster import Cluster  # noqa: PLC0415 - a laptop has no Slurm
+
+    return Cluster(store.folder, store.id, jobs.slurm, jobs.workers_per_gpu)
+
+
+def drive(store: Store, executor: Executor, once: bool = False) -> int:
+    """Tick until the run is finished, then write its report; returns the exit code.
+
+    0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C.
+    """
+    with _alone(store) as alone:
+        if not alone:
+            sign = store.last_sign()
+            print(f"another controller is at work on {sign['host']} (process {sign['pid']})")
+            return 0
+        try:
+            return _loop(store, executor, once)
+        except KeyboardInterrupt:
+            return _farewell(store, executor)
+
+
+def resume_line(store: Store) -> str:
+    """The command that goes on with a run."""
+    return f"python -m tuner.resume {store.path}"
+
+
+def _loop(store: Store, executor: Executor, once: bool) -> int:
+    from tuner import report  # noqa: PLC0415 - pandas and matplotlib can wait until workers run
+
+    _terminate_quietly(store)
+    controller = Controller(store, executor)
+    refreshed = 0
+    with Progress(store.study, sys.stderr) as progress:
+        while True:
+            status = controller.tick()
+            progress.show(status)
+            if status.finished or status.stopped or once:
+                break
+            finished = sum(trial.state.finished for trial in status.trials)
+            if finished >= refreshed + max(10, refreshed // 4):  # rarer as figures cost more
+                report.refresh(store)
+                refreshed = finished
+            time.sleep(executor.tick)
+    if status.stopped:
+        print(f"stopped: {status.stopped}\nto go on: {resume_line(store)}", file=sys.stderr)
+        return 1
+    if status.finished:
+        report.write(store)
+        store.sign_of_life({**store.last_sign(), "end": time.time()})
+    return 0
+
+
+def _farewell(store: Store, executor: Executor) -> int:
+    """Let local workers save what they have; a second Ctrl-C does not wait for them."""
+    store.stop("Ctrl-C")
+    executor.leave()
+    print("\nCtrl-C: workers end after this epoch and lose nothing", file=sys.stderr)
+    with contextlib.suppress(KeyboardInterrupt):
+        _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
+    print(f"to go on: {resume_line(store)}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _terminate_quietly(store: Store) -> None:
+    """On SIGTERM leave without a trace: workers go on, and so does the next controller."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        print(f"{signal.Signals(number).name}; to go on: {resume_line(store)}", file=sys.stderr)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[bool]:
+    """Whether no other controller is at work; a courtesy, since two do no harm.
+
+    The lock tells at once on one host. Whoever holds it may be stopped, and it may not reach
+    other hosts: so only a controller that gives a sign of life while we watch sends us away.
+    """
+    lock = FileLock(store.path / "controller.lock")
+    held = False
+    with contextlib.suppress(Timeout, OSError, NotImplementedError):
+        lock.acquire(timeout=0)
+        held = True
+    try:
+        yield _sign_is_ours(store, held) or not _gives_signs(store)
+    finally:
+        lock.release()
+
+
+def _sign_is_ours(store: Store, held: bool) -> bool:
+    """Whether the last sign of life cannot be another host's living controller."""
+    sign = store.last_sign()
+    return held and (not sign or sign.get("host") == socket.gethostname())
+
+
+def _gives_signs(store: Store) -> bool:
+    path = store.path / "controller.json"
+    age = files.server_now(store.path) - (files.modified(path) or 0.0)
+    first = store.last_sign().get("time")
+    left = _ALIVE_WITHIN - age
+    if left > 0:
+        print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)")
+    return _wait(lambda: store.last_sign().get("time") != first, left)
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; False if it does not in time."""
+    end = time.monotonic() + seconds
+    while not (held := condition()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return held
+
+
+def unfinished(runs: Path) -> list[Path]:
+    """The runs in a folder that are not finished, oldest first."""
+    found = [runs / name for name in files.names(runs) if "run.json" in files.names(runs / name)]
+    open_ = [path for path in found if not (files.read(path / "controller.json") or {}).get("end")]
+    return sorted(open_, key=lambda path: files.modified(path / "run.json") or 0.0)

@@ -1,0 +1,73 @@
+"""What to do next, from what is known: pure, so that it can be tested with lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.contract import SEARCH, State, View
+from jobs.executor import Slots
+from tuner.study import Study
+from tuner.trial import Trial
+
+MAX_ATTEMPTS = 10  # at one trial, whatever ended them
+MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The actions of one tick, in the order in which they are taken."""
+
+    propose: int = 0  # new points to ask the sampler for
+    parts: tuple[str, ...] = ()  # of the winner, to be trained after the search
+    submit: int = 0  # new workers
+    finished: bool = False  # nothing is left to do
+
+
+def plan(
+    study: Study, trials: Sequence[Trial], slots: Slots | None, parts: Sequence[str], capacity: int
+) -> Plan:
+    """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
+
+    `parts` are those that the data set has for a winner. Without an answer about slots nothing is
+    submitted: a job too many costs a GPU.
+    """
+    search = [trial for trial in trials if trial.part == SEARCH]
+    unfinished = sum(not trial.state.finished for trial in trials)
+    workers = min(study.jobs.n_workers, capacity)
+    room = workers + stock(workers) - unfinished
+    propose = max(0, min(room, study.n_trials - len(search)))
+    due = _parts_due(study, trials, parts)
+    wanted = min(workers, unfinished + propose + len(due))
+    submit = 0 if slots is None else max(0, wanted - slots.workers)
+    searched = len(search) >= study.n_trials
+    return Plan(propose, due, submit, searched and not unfinished and not due)
+
+
+def stock(workers: int) -> int:
+    """Waiting trials beyond the slots: enough that a worker finds one, too few to grow old."""
+    return max(1, workers // 4)
+
+
+def winner(study: Study, trials: Sequence[Trial]) -> Trial | None:
+    """The best finished trial of the search, the earlier of two equal ones."""
+    done = [t for t in trials if t.part == SEARCH and t.state is State.COMPLETE]
+    losses = [(study.sign * t.value, t.number, t) for t in done if t.value is not None]
+    return min(losses)[2] if losses else None
+
+
+def used_up(view: View, number: int) -> bool:
+    """Whether a trial whose newest attempt is dead may not be tried again."""
+    attempts = view.claims.get(number, 0)
+    saved = sum(name.endswith(".checkpoint.pt") for name in view.files.get(number, ()))
+    return attempts >= MAX_ATTEMPTS or attempts - saved > MAX_BARREN
+
+
+def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> tuple[str, ...]:
+    """The winner's parts that were never proposed, once the search is over."""
+    search = [trial for trial in trials if trial.part == SEARCH]
+    if len(search) < study.n_trials or not all(trial.state.finished for trial in search):
+        return ()
+    best = winner(study, trials)
+    if best is None:
+        return ()
+    have = {trial.part for trial in trials if trial.of == best.number}
+    return tuple(part for part in parts if part not in have)

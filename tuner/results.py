@@ -1,0 +1,129 @@
+"""From a study and its trials to what is shown: the table, the best trial and what tested it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jobs.contract import SEARCH, State
+from tuner.space import Categorical, Int
+from tuner.study import Study
+from tuner.trial import Trial
+
+if TYPE_CHECKING:  # pandas takes seconds to import, and only the table needs it
+    import pandas as pd
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+
+
+def searched(trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of the search, by number: those that tested its winner left out."""
+    return sorted((t for t in trials if t.part == SEARCH), key=lambda t: t.number)
+
+
+def loss(study: Study, trial: Trial) -> float:
+    """What is to be minimised; NaN unless the trial is complete."""
+    if trial.state is not State.COMPLETE or trial.value is None:
+        return math.nan
+    return trial.value if study.direction == "minimize" else -trial.value
+
+
+def minimised(study: Study, trials: Sequence[Trial]) -> list[Trial]:
+    """The search with every value turned so that less is better, as a surrogate wants it."""
+    sign = 1 if study.direction == "minimize" else -1
+    return [
+        t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)
+    ]
+
+
+def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
+    """The winner of the search: of equal ones the earliest; None before any is complete."""
+    complete = [t for t in searched(trials) if math.isfinite(loss(study, t))]
+    return min(complete, key=lambda t: loss(study, t), default=None)
+
+
+def parts(winner: Trial, trials: Sequence[Trial]) -> dict[str, Trial]:
+    """The complete trials that tested the winner, by their part: "test", "leave:<group>"."""
+    tested = [t for t in trials if t.part != SEARCH and t.state is State.COMPLETE]
+    return {t.part: t for t in tested if t.params == winner.params}
+
+
+def metric(study: Study) -> str:
+    """The name of a trial's value."""
+    return str(study.fixed.get("metric", "value"))
+
+
+def chosen_epoch(study: Study, trial: Trial) -> Mapping[str, float]:
+    """The entry of the trial's curve with its best validation metric; empty if none has it."""
+    name, sign = metric(study), 1 if study.direction == "minimize" else -1
+    epochs = [epoch for epoch in trial.curve if math.isfinite(epoch.get(name, math.nan))]
+    return min(epochs, key=lambda epoch: sign * epoch[name], default={})
+
+
+def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row a trial of the search, by number.
+
+    `iteration` is the trial's number, `loss` what is minimised (NaN unless the trial is
+    complete), then the searched parameters in the order of the study file (empty where their
+    condition does not hold), then:
+
+    - `state`, `value` (in the study's direction; of a pruned trial its last), `reason`
+    - `started` (UTC), `seconds`, `attempts`, `host`, `device`
+    - `epochs_trained`, `best_epoch` (from 0)
+    - `told`, `pending`: how many trials the sampler knew finished and unfinished
+
+    A parameter with the name of one of our columns keeps it; ours then is called `trial_<name>`.
+    """
+    import pandas as pd
+
+    rows = searched(trials)
+    given = {name: _parameter(study, name, rows) for name in study.space.parameters}
+    before = {"iteration": [t.number for t in rows], "loss": [loss(study, t) for t in rows]}
+    ours = [
+        {f"trial_{name}" if name in given else name: column for name, column in group.items()}
+        for group in (before, _columns(study, rows))
+    ]
+    return pd.DataFrame({**ours[0], **given, **ours[1]})
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """The table as CSV in which no text is a formula to a spreadsheet (OWASP, CSV injection)."""
+    text: str = frame.rename(columns=_harmless).map(_harmless).to_csv(index=False)
+    return text.encode()
+
+
+def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> pd.Series[Any]:
+    import pandas as pd
+
+    values = [t.params.get(name) for t in rows]
+    kind = study.space.parameters[name]
+    if isinstance(kind, Categorical):
+        return pd.Series(values, dtype=object)
+    return pd.Series(values, dtype="Int64" if isinstance(kind, Int) else "Float64")
+
+
+def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
+    import pandas as pd
+
+    return {
+        "state": [str(t.state) for t in rows],
+        "value": pd.Series([t.value for t in rows], dtype="Float64"),
+        "reason": [t.reason for t in rows],
+        "started": pd.to_datetime([t.started for t in rows], unit="s", utc=True),
+        "seconds": pd.Series([t.seconds for t in rows], dtype="Float64"),
+        "attempts": [t.attempts for t in rows],
+        "host": [t.host for t in rows],
+        "device": [t.device for t in rows],
+        "epochs_trained": [len(t.curve) for t in rows],
+        "best_epoch": pd.Series(
+            [chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"
+        ),
+        "told": [t.told for t in rows],
+        "pending": [t.pending for t in rows],
+    }
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

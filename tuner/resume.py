@@ -1,0 +1,42 @@
+"""`python -m tuner.resume [RUN]`: go on with a run, whatever ended it."""
+
+import argparse
+from pathlib import Path
+
+from tuner import drive
+from tuner.cli import guarded
+from tuner.space import BadInput
+from tuner.store import Store
+
+_EXAMPLE = "example: python -m tuner.resume runs/pm25"
+
+
+def main() -> int:
+    """Go on with a run, whatever ended it; without a folder, with the only unfinished one."""
+    parser = argparse.ArgumentParser(
+        "python -m tuner.resume", description=main.__doc__, epilog=_EXAMPLE
+    )
+    parser.add_argument("run", type=Path, nargs="?", help="the run's folder")
+    parser.add_argument("--once", action="store_true", help="one look and what follows, for cron")
+    arguments = parser.parse_args()
+    path = arguments.run or Path("runs")
+    with guarded(path):
+        run = Store((arguments.run or _only_unfinished(path)).resolve())
+        executor = drive.executor_for(run)
+        run.go_on()
+        return drive.drive(run, executor, arguments.once)
+
+
+def _only_unfinished(runs: Path) -> Path:
+    found = drive.unfinished(runs)
+    for path in found:
+        print(f"unfinished: {path}")
+    if not found:
+        raise BadInput("", "holds no unfinished run", "start one: python -m tuner.run STUDY")
+    if len(found) > 1:
+        raise BadInput("", f"holds {len(found)} unfinished runs", "name the one to go on with")
+    return found[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,39 @@
+"""`python -m tuner.run STUDY`: start a study, or go on with the run it began."""
+
+import argparse
+from pathlib import Path
+
+from tuner import drive, store, study
+from tuner.cli import guarded
+
+_EXAMPLE = "example: python -m tuner.run jobs/pm25.toml --set n_trials=20 --set jobs.n_workers=2"
+
+
+def main() -> int:
+    """Start a study, or go on with the run that it began."""
+    parser = argparse.ArgumentParser(
+        "python -m tuner.run", description=main.__doc__, epilog=_EXAMPLE
+    )
+    parser.add_argument("study", type=Path, help="the study file, such as jobs/pm25.toml")
+    parser.add_argument("--executor", choices=("local", "slurm"), help="where workers run")
+    parser.add_argument("--folder", type=Path, help="the run's folder [runs/NAME]")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="another value for a key of the study file, such as n_trials=20",
+    )  # fmt: skip
+    parser.add_argument("--once", action="store_true", help="one look and what follows, for cron")
+    arguments = parser.parse_args()
+    settings = list(arguments.settings)
+    if arguments.executor:
+        settings.append(f'jobs.executor="{arguments.executor}"')
+    with guarded(arguments.study):
+        wanted = study.read(arguments.study, settings)
+        drive.check_executor(wanted)
+        path = (arguments.folder or Path("runs") / wanted.name).resolve()
+        run = store.create(wanted, path)
+        run.go_on()
+        return drive.drive(run, drive.executor_for(run), arguments.once)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

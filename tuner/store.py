@@ -1,0 +1,229 @@
+"""A run's folder as the controller sees it: the study, every trial, and what only it may write."""
+
+import json
+import platform
+import secrets
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, final
+
+from jobs import files
+from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from tuner.space import BadInput
+from tuner.study import IDENTITY, Study
+from tuner.trial import Trial
+
+_VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
+_KEPT = 3  # finished checkpoints of the best trials that stay in weights/
+
+
+@final
+class Store:
+    """One run: its study, its trials, and the controller's files."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a run; raises BadInput where there is none."""
+        self.path = path
+        self.folder = RunFolder(path)
+        self.run = files.read(path / "run.json") or {}
+        settings = files.read(path / "settings.json")
+        if not self.run or settings is None:
+            raise BadInput("", "is not a run's folder", "name a folder that tuner.run made")
+        identity = {key: self.run["study"][key] for key in IDENTITY}
+        self.study = Study.from_table({**identity, **settings})
+        self._results: dict[int, Trial] = {}
+        self._proposals: dict[int, Proposal] = {}
+
+    @property
+    def id(self) -> str:
+        """The run's random id, which names its jobs in Slurm."""
+        return str(self.run["id"])
+
+    def view(self) -> View:
+        """A listing without gaps; waits out a stale one."""
+        while not (view := files.patiently(self.folder.look)).whole:
+            time.sleep(0.2)  # NFS shows a directory up to a minute late
+        return view
+
+    def trials(self, view: View | None = None) -> list[Trial]:
+        """Every trial of the run in the order of its numbers."""
+        view = view or self.folder.look()
+        found = (self._trial(number, view) for number in range(view.size))
+        return [trial for trial in found if trial is not None]
+
+    def claims(self, view: View) -> list[Claim]:
+        """The claims of all RUNNING trials."""
+        running = [(n, view.claims[n]) for n in view.numbers(State.RUNNING)]
+        found = (self.folder.claimed(number, attempt) for number, attempt in running)
+        return [claim for claim in found if claim is not None]
+
+    def newest_file(self, claim: Claim) -> float:
+        """When a worker last wrote for a claim, in seconds by the file server's clock."""
+        kinds = ("claim", "metrics", "checkpoint")
+        paths = (self.folder.of(claim.number, kind, claim.attempt) for kind in kinds)
+        return max((files.modified(path) or 0.0 for path in paths), default=0.0)
+
+    def fail(self, claim: Claim, reason: str) -> None:
+        """End a trial whose attempts are used up; its FAIL is its result."""
+        proposal = self.folder.proposal(claim.number)
+        if proposal is not None:
+            self.folder.publish(_failed(proposal, claim, reason))
+
+    def lose(self, claim: Claim, reason: str) -> None:
+        """Declare an attempt dead: its trial waits again."""
+        self.folder.lose(
+            Lost(claim.number, claim.attempt, reason, by="controller", time=time.time())
+        )
+
+    def sweep(self, view: View) -> None:
+        """Remove what open/ still holds of finished trials, and all but the best weights."""
+        for number in view.finished & view.files.keys():
+            files.remove(self.folder.open / name for name in view.files[number])
+        files.sweep_drafts(self.folder.open)
+
+    def keep_best(self, trials: list[Trial]) -> None:
+        """Remove the finished checkpoints of all but the best few and the winner's parts."""
+        done = [t for t in trials if t.part == SEARCH and t.value is not None]
+        best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
+        keep = {t.number for t in best} | {t.number for t in trials if t.part != SEARCH}
+        running = {t.number for t in trials if not t.state.finished}
+        held = {name: int(name.split(".")[0]) for name in files.names(self.folder.weights)}
+        gone = [name for name, number in held.items() if number not in keep | running]
+        files.remove(self.folder.weights / name for name in gone)
+
+    def sign_of_life(self, record: Mapping[str, Any]) -> None:
+        """Replace controller.json."""
+        files.replace(self.path / "controller.json", json.dumps(record).encode())
+
+    def last_sign(self) -> dict[str, Any]:
+        """The newest controller.json, empty where there is none."""
+        if "controller.json" not in files.names(self.path):
+            return {}
+        return files.read(self.path / "controller.json") or {}
+
+    def stop(self, reason: str) -> None:
+        """Let nobody claim any more."""
+        files.replace(self.path / "stop.json", json.dumps({"reason": reason}).encode())
+
+    def go_on(self) -> None:
+        """Take back the wish to stop."""
+        files.remove([self.path / "stop.json"])
+
+    def _trial(self, number: int, view: View) -> Trial | None:
+        if number in self._results:
+            return self._results[number]
+        if number in view.finished:
+            result = self.folder.result(number)
+            if result is None:
+                return None
+            self._proposals.pop(number, None)
+            return self._results.setdefault(number, _finished(result))
+        proposal = self._proposals.get(number) or self.folder.proposal(number)
+        state = view.state(number)
+        if proposal is None or state is None:
+            return None
+        self._proposals[number] = proposal
+        return _open(proposal, state, view.claims.get(number, 0))
+
+
+def create(study: Study, path: Path) -> Store:
+    """Start a run, or go on with the one that is there; raises BadInput if its study differs.
+
+    The number of trials, the jobs and further points to enqueue may change; the identity may not.
+    """
+    study.load_data()
+    folder = RunFolder(path)
+    listed = files.names(path)
+    if listed and "run.json" not in listed:
+        problem = f"the folder {path} holds something else"
+        raise BadInput("--folder", problem, "choose an empty or a new one")
+    try:
+        folder.make()
+        identity = study.identity()
+        record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
+        files.write_once(path / "run.json", record)
+    except OSError as error:
+        problem = f"the folder {path} cannot be written ({error.strerror})"
+        raise BadInput("--folder", problem, "choose another") from None
+    old = (files.read(path / "run.json") or {})["study"]
+    _refuse_change(old, json.loads(json.dumps(identity)))
+    table = study.to_table()
+    settings = {key: value for key, value in table.items() if key not in IDENTITY}
+    files.replace(path / "settings.json", json.dumps(settings).encode())
+    return Store(path)
+
+
+def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> None:
+    for key in (*old, *(key for key in new if key not in old)):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            _refuse_change(before, after, f"{prefix}{key}.")
+        raise BadInput(
+            f"{prefix}{key}",
+            f"was {before!r} when this run began and is {after!r} now",
+            "give it its old value, or start another run with --folder",
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{n: metadata.version(n) for n in _VERSIONS}}
+
+
+def _failed(proposal: Proposal, claim: Claim, reason: str) -> Result:
+    return Result(
+        number=proposal.number,
+        state=State.FAIL,
+        params=proposal.params,
+        part=proposal.part,
+        reason=reason,
+        seed=proposal.seed,
+        origin=proposal.origin,
+        of=proposal.of,
+        pending=proposal.pending,
+        attempts=claim.attempt,
+        job=claim.job,
+        host=claim.host,
+        device=claim.device,
+    )
+
+
+def _finished(result: Result) -> Trial:
+    return Trial(
+        number=result.number,
+        state=result.state,
+        params=result.params,
+        part=result.part,
+        value=result.value,
+        reason=result.reason,
+        seed=result.seed,
+        curve=result.curve,
+        metrics=result.metrics,
+        started=result.started,
+        seconds=result.seconds,
+        attempts=result.attempts,
+        host=result.host,
+        device=result.device,
+        told=result.number - len(result.pending),
+        pending=len(result.pending),
+        origin=result.origin,
+        of=result.of,
+    )
+
+
+def _open(proposal: Proposal, state: State, attempts: int) -> Trial:
+    return Trial(
+        number=proposal.number,
+        state=state,
+        params=proposal.params,
+        part=proposal.part,
+        seed=proposal.seed,
+        attempts=attempts,
+        told=proposal.number - len(proposal.pending),
+        pending=len(proposal.pending),
+        origin=proposal.origin,
+        of=proposal.of,
+    )

@@ -1,0 +1,216 @@
+"""The study file: what to tune, on which data, with which resources."""
+
+import dataclasses
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from models import data as datasets
+from tuner import samplers
+from tuner.space import BadInput, Space
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+OURS = "models.train:train"
+_OPTION = re.compile(r"[a-z][a-z0-9_-]*")
+# What makes two runs comparable; everything else of a study may change while a run goes on.
+IDENTITY = ("direction", "seed", "sampler", "n_initial", "train", "fixed", "space", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Where and how a study's trials are trained; `slurm` holds sbatch's own options."""
+
+    executor: Literal["local", "slurm"] = "local"
+    n_workers: int = 4
+    workers_per_gpu: int = 1
+    trials_per_job: int | None = None  # None: as many as there are and as fit
+    device: Literal["auto", "cpu"] = "auto"
+    grace: float | None = None  # seconds without a waiting trial after which a worker leaves
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study, as its file says it; raises BadInput for values that make no sense."""
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+    n_trials: int
+    space: Space
+    seed: int = 0
+    sampler: str = "gp"
+    n_initial: int = 10  # points that are spread over the space before the sampler learns
+    train: str = OURS
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
+    enqueue: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _one_of("direction", self.direction, ("minimize", "maximize"))
+        _whole("n_trials", self.n_trials, 1)
+        _whole("n_initial", self.n_initial, 1)
+        _whole("seed", self.seed, 0)
+        _whole("jobs.n_workers", self.jobs.n_workers, 1)
+        _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
+        if self.jobs.trials_per_job is not None:
+            _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
+        _one_of("jobs.executor", self.jobs.executor, ("local", "slurm"))
+        _one_of("jobs.device", self.jobs.device, ("auto", "cpu"))
+        samplers.check(self.sampler)
+        if not re.fullmatch(r"[\w.]+:\w+", self.train):
+            raise BadInput(
+                "train", f"{self.train!r} names no function", "write package.module:name"
+            )
+        both = sorted(self.fixed.keys() & self.space.parameters.keys())
+        if both:
+            raise BadInput(f"fixed.{both[0]}", "is searched too", "remove it here or in [space]")
+        for i, point in enumerate(self.enqueue):
+            _check_point(self.space, point, i)
+        _check_options(self.jobs.slurm)
+
+    @property
+    def sign(self) -> float:
+        """What a value is multiplied with to become a loss."""
+        return 1.0 if self.direction == "minimize" else -1.0
+
+    def to_table(self) -> dict[str, Any]:
+        """The study as JSON; `from_table` reads it back."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {**fields, "space": self.space.to_table(), "jobs": dataclasses.asdict(self.jobs)}
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Study":
+        """A study from its table, as TOML or JSON has it; raises BadInput."""
+        _known_keys(cls, table, "")
+        missing = {"direction", "n_trials", "space"} - table.keys()
+        if missing:
+            key = min(missing)
+            raise BadInput(key, "is missing", f"add it, as in {_EXAMPLES[key]}")
+        for key in ("space", "fixed", "data", "jobs"):
+            _table(key, table.get(key, {}))
+        _table("jobs.slurm", table.get("jobs", {}).get("slurm", {}))
+        _known_keys(Jobs, table.get("jobs", {}), "jobs.")
+        points = table.get("enqueue", ())
+        if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
+            raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
+        rest = {k: v for k, v in table.items() if k not in ("space", "jobs", "enqueue")}
+        return cls(
+            **rest,
+            space=Space.from_table(table["space"]),
+            jobs=Jobs(**table.get("jobs", {})),
+            enqueue=tuple(points),
+        )
+
+    def load_data(self) -> datasets.Dataset | None:
+        """The data set, checked; None for a study that names none. Raises BadInput."""
+        if not self.data:
+            return None
+        try:
+            return datasets.load(self.data)
+        except datasets.DataError as error:
+            raise BadInput(f"data.{error.key}", error.problem, error.remedy) from None
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change while a run goes on, the data's content included."""
+        table = self.to_table()
+        return {**{key: table[key] for key in IDENTITY}, "data_hash": self._data_hash()}
+
+    def _data_hash(self) -> str:
+        path = Path(str(self.data.get("source", "")))
+        if not path.is_file():  # shipped data: its content belongs to the version
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_EXAMPLES = {
+    "direction": 'direction = "minimize"',
+    "n_trials": "n_trials = 50",
+    "space": '[space] learning_rate = { type = "float", low = 1e-4, high = 1e-2, log = true }',
+}
+
+
+def read(path: Path, settings: Sequence[str] = ()) -> Study:
+    """The study in a TOML file, with `a.b=c` settings laid over it; raises BadInput.
+
+    A data file's path counts from the study file's folder.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput("", f"cannot be read ({error.strerror})", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput("", f"is no TOML ({error})", "mend that line") from None
+    for setting in settings:
+        _set(table, setting)
+    table.setdefault("name", path.stem)
+    data = table.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    if isinstance(source, str) and source not in datasets.SHIPPED:
+        table["data"] = {**data, "source": str((path.parent / source).resolve())}
+    return Study.from_table(table)
+
+
+def _set(table: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise BadInput("--set", f"{setting!r} has no =", "write --set jobs.n_workers=4")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word
+    *above, last = key.strip().split(".")
+    for part in above:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise BadInput("--set", f"{part!r} of {key!r} is no table", "check the key")
+    table[last] = value
+
+
+def _known_keys(kind: type[Any], table: Mapping[str, Any], prefix: str) -> None:
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in table:
+        if key not in known:
+            raise BadInput(f"{prefix}{key}", "unknown key", f"known here: {', '.join(known)}")
+
+
+def _table(key: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise BadInput(key, "is no table", f"write [{key}] with its keys below")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BadInput("name", f"{name!r} will not do", "use up to 64 letters, digits, . _ or -")
+
+
+def _one_of(key: str, value: Any, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadInput(key, f"{value!r} is unknown", f"known: {', '.join(known)}")
+
+
+def _whole(key: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise BadInput(key, f"{value!r} will not do", f"give a whole number of at least {least}")
+
+
+def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
+    try:
+        space.check(point)
+    except BadInput as error:
+        raise BadInput(f"enqueue[{i}].{error.key}", error.problem, error.remedy) from None
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Options become `#SBATCH` lines, which a line break would leave: it is refused."""
+    for key, value in options.items():
+        if not _OPTION.fullmatch(key):
+            raise BadInput(f"jobs.slurm.{key}", "is no option of sbatch", "use its long name")
+        if not isinstance(value, (str, int, bool)) or re.search(r"[\x00-\x1f\x7f]", str(value)):
+            raise BadInput(f"jobs.slurm.{key}", f"{value!r} will not do", "use one line of text")
