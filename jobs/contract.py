@@ -101,6 +101,7 @@ class Result:
     pending: tuple[int, ...] = ()
     curve: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
     started: float | None = None
     seconds: float | None = None

@@ -7,13 +7,14 @@
 #
 #   --folder DIR       everything of the cluster lives here (default: tuner-slurm in the temporary folder)
 # Only for the first up of a folder:
-#   --nodes N          nodes n1…nN, each of 2 CPUs and 2 fake GPUs (default: 4)
+#   --nodes N          nodes n1…nN, each of 4 CPUs and 2 fake GPUs (default: 4)
 #   --no-accounting    no slurmdbd and no MariaDB, so sacct answers with an error
 #   --user NAME        the ordinary user who submits jobs, made if there is none (default: tuner-user)
 #   --port N           the first of the ports it listens on, N to N+2+nodes (default: 26810)
 #
 # Two partitions: main, and hi, whose jobs preempt (requeue) those of main. CPUs and memory are
 # overcommitted: each node claims the whole machine's memory, so --mem works on small machines too.
+
 # shellcheck disable=SC1090  # settings are our own
 set -euo pipefail
 
@@ -21,17 +22,20 @@ mark='# A throw-away cluster, made by slurm/cluster.sh'
 
 say() { echo "cluster.sh: $*" >&2; }
 die() { say "$1; $2"; exit 1; }    # problem, remedy
-usage() { sed -n '2,/^set/ { s/^# \{0,1\}//p }' "$0" >&2; exit 2; }
+usage() { sed -n '2,/^$/ s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 wait_for() {    # wait_for WHAT COMMAND…: until the command succeeds
-    local what=$1 deadline=$((SECONDS + 60)); shift
+    local what=$1 deadline=$((SECONDS + 60))
+    shift
     until "$@" &>/dev/null; do
         ((SECONDS < deadline)) || die "waited a minute in vain for $what" "read $folder/log, then take it down"
         sleep 0.1
     done
 }
 
-ours() { [[ -O $(dirname "$1") && -O $1 && $(head -n 1 "$1") == "$mark" ]]; }    # is this slurm.conf a throw-away cluster's?
+# Is this slurm.conf that of a throw-away cluster, and not a trap that another user left in our place?
+ours() { [[ -O $(dirname "$1") && -O $1 && $(head -n 1 "$1") == "$mark" ]]; }
+
 listens() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 conf_of() { tr '\0' '\n' <"/proc/$1/environ" | sed -n 's/^SLURM_CONF=//p'; } 2>/dev/null
 
@@ -73,11 +77,10 @@ check_place() {
     done
 }
 
-# Memory limits need the memory controller of cgroup v1, and a container may see it without owning it.
-cgroups_work() {
+cgroups_work() {    # memory limits need two controllers of cgroup v1, which a container may see and not own
     local controller
-    for controller in memory freezer; do
-        mkdir "/sys/fs/cgroup/$controller/tuner-probe" && rmdir "/sys/fs/cgroup/$controller/tuner-probe" || return 1
+    for controller in /sys/fs/cgroup/{memory,freezer}; do
+        [[ -e $controller/tasks ]] && mkdir "$controller/tuner-probe" && rmdir "$controller/tuner-probe" || return 1
     done
 } 2>/dev/null
 
@@ -91,19 +94,24 @@ configure() {
     printf '%s\n' CgroupPlugin=cgroup/v1 ConstrainRAMSpace=yes ConstrainSwapSpace=yes >"$folder/cgroup.conf"
     [[ -z $accounting ]] || configure_accounting
     local user_made=
-    id "$user" &>/dev/null || { useradd --no-create-home --home-dir "$folder/home" --shell /bin/bash "$user"; user_made=yes; }
+    if ! id "$user" &>/dev/null; then
+        useradd --no-create-home --home-dir "$folder/home" --shell /bin/bash "$user"
+        user_made=yes
+    fi
     chown "$user:" "$folder/home"
-    printf '%s=%s\n' nodes "$nodes" accounting "$accounting" port "$port" user "$user" user_made "$user_made" >"$settings"
+    declare -p nodes accounting port user user_made >"$settings"
     { echo "$mark"; slurm_conf; } >"$conf"    # last: with it the folder is a cluster
 }
 
 slurm_conf() {
-    local tracking=linuxproc task=none megabytes
+    local tracking=linuxproc task=none host megabytes
+    host=$(uname -n)
+    host=${host%%.*}    # the way Slurm cuts it; addresses are given, so it need not resolve
     if cgroups_work; then tracking=cgroup task=cgroup; fi
     megabytes=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
     cat <<-END
 		ClusterName=throwaway
-		SlurmctldHost=$(hostname -s)(127.0.0.1)
+		SlurmctldHost=$host(127.0.0.1)
 		SlurmctldPort=$port
 		SlurmUser=root
 		AuthInfo=socket=$folder/run/munge.socket,cred_expire=5    # a requeued job waits 5 s, not 120 s
@@ -120,16 +128,17 @@ slurm_conf() {
 		ReturnToService=2
 		MaxArraySize=100001
 		MaxJobCount=200000
-		MpiDefault=none
 		SelectType=select/cons_tres
-		SelectTypeParameters=CR_Core
+		SelectTypeParameters=CR_Core_Memory
+		DefMemPerCPU=$((megabytes / 4))
 		SchedulerParameters=batch_sched_delay=0,sched_interval=1
 		PreemptType=preempt/partition_prio
 		PreemptMode=REQUEUE
 		ProctrackType=proctrack/$tracking
 		TaskPlugin=task/$task
 		GresTypes=gpu
-		NodeName=n[1-$nodes] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$((port + 3))-$((port + 2 + nodes))] CPUs=2 RealMemory=$megabytes Gres=gpu:2
+		NodeName=DEFAULT CPUs=4 RealMemory=$megabytes Gres=gpu:2
+		NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((port + 3))-$((port + 2 + nodes))]
 		PartitionName=main Nodes=ALL Default=YES PriorityTier=1
 		PartitionName=hi Nodes=ALL PriorityTier=10 PreemptMode=off
 	END
@@ -162,30 +171,35 @@ configure_accounting() {
 			StoragePass=$password
 		END
         cat >"$folder/database.sql" <<-END
-			CREATE USER IF NOT EXISTS slurm@'%' IDENTIFIED BY '$password';
-			GRANT ALL ON slurm_acct_db.* TO slurm@'%';
+			CREATE USER IF NOT EXISTS slurm@127.0.0.1 IDENTIFIED BY '$password';
+			GRANT ALL ON slurm_acct_db.* TO slurm@127.0.0.1;
 		END
-        mariadb-install-db --no-defaults --user=root --datadir="$folder/database" --skip-test-db >"$folder/log/install-db" 2>&1
+        mariadb-install-db --no-defaults --user=root --skip-test-db --datadir="$folder/database" &>"$folder/log/tables"
     )
 }
 
 start() {    # start DAEMON, and wait until it answers
     case $1 in
         munged)
-            munged --key-file="$folder/munge.key" --socket="$folder/run/munge.socket" --seed-file="$folder/munge.seed" \
-                --pid-file="$folder/run/munged.pid" --log-file="$folder/log/munged" ;;
+            munged --origin=127.0.0.1 --key-file="$folder/munge.key" --seed-file="$folder/munge.seed" \
+                --socket="$folder/run/munge.socket" --pid-file="$folder/run/munged.pid" --log-file="$folder/log/munged"
+            ;;
         mariadb)
             setsid mariadbd --no-defaults --user=root --datadir="$folder/database" --init-file="$folder/database.sql" \
-                --bind-address=127.0.0.1 --port=$((port + 2)) --socket="$folder/run/mariadb.socket" \
-                --pid-file="$folder/run/mariadb.pid" &>"$folder/log/mariadb" </dev/null &
-            wait_for mariadb listens $((port + 2)) ;;
+                --bind-address=127.0.0.1 --port=$((port + 2)) --skip-name-resolve \
+                --socket="$folder/run/mariadb.socket" --pid-file="$folder/run/mariadb.pid" \
+                &>"$folder/log/mariadb" </dev/null &
+            wait_for mariadb listens $((port + 2))
+            ;;
         slurmdbd) slurmdbd && wait_for slurmdbd listens $((port + 1)) ;;
         slurmctld) slurmctld && wait_for slurmctld scontrol ping ;;
         *) slurmd -N "$1" ;;
     esac
 }
 
-nodes_are_up() { (($(sinfo --noheader --Node --responding --partition=main --states=idle,alloc,mix,comp | wc -l) == nodes)); }
+nodes_are_up() {
+    (($(sinfo --noheader --Node --responding --partition=main --states=idle,alloc,mix,comp | wc -l) == nodes))
+}
 
 up() {
     check_machine
@@ -221,7 +235,7 @@ processes() {    # of this cluster: its daemons, and what its jobs started; not 
     local process
     for process in /proc/[0-9]*; do
         grep -qzxF "SLURM_CONF=$conf" "$process/environ" || continue
-        if [[ $(cat "$process/comm") =~ ^(munged|mariadbd|slurm.*)$ ]] || grep -qz ^SLURM_JOB_ID= "$process/environ"; then
+        if grep -qxE 'munged|mariadbd|slurm.*' "$process/comm" || grep -qz ^SLURM_JOB_ID= "$process/environ"; then
             echo "${process#/proc/}"
         fi
     done
@@ -245,29 +259,32 @@ down() {
 
 folder=${TMPDIR:-/tmp}/tuner-slurm nodes=4 accounting=yes user=tuner-user port=26810
 (($# > 0)) || usage
-command=$1; shift
+command=$1
+shift
 while (($# > 0)); do
     case $1 in
-        --no-accounting) accounting=; shift; continue ;;
-        --folder | --nodes | --user | --port) [[ -n ${2-} ]] || usage; declare "${1#--}=$2"; shift 2 ;;
+        --no-accounting) accounting= ;;
+        --folder | --nodes | --user | --port) (($# > 1)) || usage; declare "${1#--}=$2"; shift ;;
         *) usage ;;
     esac
+    shift
 done
+[[ $command =~ ^(up|status|down)$ && $user =~ ^[a-z_][a-z0-9_-]*$ ]] || usage
+[[ $nodes =~ ^[1-9][0-9]?$ && $port =~ ^[1-9][0-9]{3,4}$ ]] || usage
 ((EUID == 0)) || die "only root can run jobs as another user" "run it with sudo"
 folder=$(realpath -sm "$folder") conf=$folder/slurm.conf settings=$folder/settings
 umask 022
 cd /    # the caller's folder may be closed to the ordinary user
 
-if [[ $command == up ]]; then
-    up >&2
-    echo "export SLURM_CONF=$conf"
-    exit
-fi
-ours "$conf" || { say "no cluster in $folder"; [[ $command == down ]]; exit; }
-source "$settings"
-export SLURM_CONF=$conf
 case $command in
-    status) status ;;
-    down) down ;;
-    *) usage ;;
+    up)
+        up >&2
+        echo "export SLURM_CONF=$conf"
+        ;;
+    *)
+        ours "$conf" || { say "no cluster in $folder"; [[ $command == down ]]; exit; }
+        source "$settings"
+        export SLURM_CONF=$conf
+        "$command"
+        ;;
 esac

@@ -30,6 +30,7 @@ METHODS = {
 WEEK = 168  # hours: weather and habits correlate errors for days, hardly for weeks
 BLOCKS = 20  # a shorter test part is cut into this many blocks
 RESAMPLES = 10_000
+_DRAWS = 10_000_000  # the most that all resamples may hold: fewer of them for many blocks
 _VALUES = 2**25  # inputs held in memory at once
 _BANDS = 12
 
@@ -49,7 +50,8 @@ class Tally:
     @property
     def metrics(self) -> dict[str, float]:
         """Scores over all blocks: rmse, mse and mae in real units, or accuracy."""
-        return {name: float(score[0]) for name, score in self.scores(self._ones()).items()}
+        every = np.ones((1, len(self.blocks)))
+        return {name: float(score[0]) for name, score in self.scores(every).items()}
 
     def scores(self, weights: Array) -> dict[str, Array]:
         """Scores (resample,) with every block taken as often as `weights` (resample, block)."""
@@ -59,9 +61,6 @@ class Tally:
             return {"accuracy": mean["correct"]}
         squared = mean["squared"]
         return {"rmse": np.sqrt(squared), "mse": squared, "mae": mean["absolute"]}
-
-    def _ones(self) -> Array:
-        return np.ones((1, len(self.blocks)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,8 @@ def interval(model: Tally, metric: str, against: Tally | None = None, seed: int 
     if against and (model.blocks, model.counts) != (against.blocks, against.counts):
         raise ValueError("model and baseline were tested on different windows")
     n = len(model.blocks)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    size = min(RESAMPLES, max(200, _DRAWS // n))
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size)
     values = model.scores(weights)[metric]  # (resample,)
     value = model.metrics[metric]
     if against:
@@ -159,8 +159,8 @@ def _fit_part(data: Dataset, split: Split) -> Tallies:
 def _regression(data: Dataset, split: Split) -> dict[str, Array]:
     """Forecasts (n,) in real units."""
     # scikit-learn takes seconds to import, and most reports find everything in the cache
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import Ridge
+    from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - see above
+    from sklearn.linear_model import Ridge  # noqa: PLC0415 - see above
 
     assert split.test is not None
     test = split.test
@@ -181,7 +181,7 @@ def _regression(data: Dataset, split: Split) -> dict[str, Array]:
 
 def _classes(split: Split) -> dict[str, Array]:
     """Predicted class ids (n,)."""
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.ensemble import ExtraTreesClassifier  # noqa: PLC0415 - as in _regression
 
     assert split.test is not None
     train, test = split.train, split.test
@@ -199,7 +199,9 @@ def _band_statistics(spectrograms: Array) -> Array:
     n, _, frequencies, _ = spectrograms.shape  # (n, channel, frequency, frame)
     edges = np.unique(np.geomspace(1, frequencies, _BANDS, endpoint=False).astype(int) - 1)
     widths = np.diff(edges, append=frequencies)
-    bands = np.add.reduceat(spectrograms, edges, axis=2) / widths[:, None]  # (n, channel, band, frame)
+    bands = (
+        np.add.reduceat(spectrograms, edges, axis=2) / widths[:, None]
+    )  # (n, channel, band, frame)
     return np.concatenate([bands.mean(3), bands.std(3)], axis=2).reshape(n, -1)
 
 

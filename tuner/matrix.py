@@ -5,7 +5,7 @@ values are laid over 0…1 by its `Scale`, so log, stepped and categorical ones 
 their own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from jobs.contract import State
 from tuner.results import best, loss, searched
-from tuner.space import Categorical, Float, Int, Space
-from tuner.style import BLUE, GREY, ORANGE, PALE, RED, SHADES, shortened
+from tuner.space import Categorical, Int, Parameter, Space
 from tuner.study import Study
+from tuner.style import BLUE, GREY, ORANGE, PALE, RED, SHADES, shortened
 from tuner.trial import Trial
 
 Array = NDArray[Any]
 PITCH = 1.14  # from one cell to the next, in cells
-_LEVELS = 12  # an integer of fewer values is shown as steps, not as a range
+_LEVELS = 12  # a number of fewer steps has a bin for each
 INSIDE = 0.9  # of a cell: what the range of a parameter takes, so that marks stay within
-MOST = 12  # parameters in a figure
+MOST = 12  # parameters that can be seen in one figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,12 @@ class Scale:
     low: float = 0.0
     high: float = 1.0
     log: bool = False
-    levels: tuple[Any, ...] = ()  # of a parameter with few values: each has a bin
-
-    @property
-    def bins(self) -> int:
-        """How many bars a histogram of the parameter has."""
-        return len(self.levels) or 10
+    levels: tuple[Any, ...] = ()  # the values of a parameter that has few: each has a bin
 
     def place(self, values: Sequence[Any]) -> Array:
         """Positions (value,) in 0…1; NaN for None, a parameter that did not apply."""
-        return np.array([np.nan if value is None else self._place(value) for value in values])
+        parts = [np.nan if value is None else self._part(value) for value in values]
+        return 0.5 + INSIDE * (np.array(parts) - 0.5)
 
     def spread(self, places: Array, seed: int) -> Array:
         """Positions (value,) with equal levels moved apart, so that trials can be counted."""
@@ -55,34 +51,40 @@ class Scale:
         width = 0.55 * INSIDE / len(self.levels)
         return places + np.random.default_rng(seed).uniform(-width / 2, width / 2, len(places))
 
+    def grid(self, n: int) -> list[Any]:
+        """All levels, or about `n` values from end to end."""
+        if self.levels:
+            return list(self.levels)
+        spacing = np.geomspace if self.log else np.linspace
+        values = spacing(self.low, self.high, n).tolist()
+        whole = isinstance(self.low, int)
+        return sorted({round(value) for value in values}) if whole else values
+
     def ticks(self) -> list[tuple[float, str]]:
         """Positions and labels: every category, or the ends and the middle of a range."""
-        values: Sequence[Any] = self.levels
-        if not values:
-            middle = np.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
-            values = (self.low, middle, self.high)
-        elif len(values) > 4 and not isinstance(values[0], str):
-            values = (values[0], values[len(values) // 2], values[-1])
-        return [(self._place(value), text(value)) for value in values]
+        values = self.grid(3)
+        if len(values) > 4 and not isinstance(values[0], str):
+            values = [values[0], values[len(values) // 2], values[-1]]
+        values = values[:: -(-len(values) // 8)]  # more words would run into each other
+        return list(zip(self.place(values).tolist(), map(text, values), strict=True))
 
-    def _place(self, value: Any) -> float:
+    def _part(self, value: Any) -> float:
         if self.levels:
-            part = (self.levels.index(value) + 0.5) / len(self.levels)
-        else:
-            ends = self.low, self.high, value
-            low, high, x = np.log(ends) if self.log else ends
-            part = (x - low) / (high - low) if high > low else 0.5
-        return 0.5 + INSIDE * (float(part) - 0.5)
+            level = min(range(len(self.levels)), key=lambda i: _distance(self.levels[i], value))
+            return (level + 0.5) / len(self.levels)
+        ends = self.low, self.high, value
+        low, high, x = np.log(ends) if self.log else ends
+        return float((x - low) / (high - low)) if high > low else 0.5
 
 
-def scales(space: Space) -> list[Scale]:
-    """A scale for each of the first parameters, as many as a figure can hold."""
-    return [_scale(name, kind) for name, kind in list(space.parameters.items())[:MOST]]
+def scales(space: Space, names: Collection[str]) -> list[Scale]:
+    """A scale for each of the named parameters, in file order."""
+    return [_scale(name, kind) for name, kind in space.parameters.items() if name in names]
 
 
 def text(value: Any) -> str:
     """A value as a short label."""
-    if isinstance(value, float) and 0 < abs(value) < 0.001:
+    if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     if isinstance(value, float):
@@ -98,29 +100,30 @@ def corner(row: int, column: int, rows: int) -> tuple[float, float]:
 def canvas(shown: Sequence[Scale], title: str, note: str) -> tuple[Figure, Axes]:
     """Axes with named, empty cells on and below the diagonal."""
     n = len(shown)
+    side = n * PITCH
     inches = min(2.4, 13 / n)  # of a cell
-    figure = Figure(figsize=(n * inches + 1, n * inches + 1))
+    figure = Figure(figsize=(side * inches, side * inches))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
-    side = n * PITCH
-    ax.set(xlim=(-0.3, side), ylim=(-0.3, side + 0.7), aspect="equal")
+    ax.set(xlim=(0, side), ylim=(0, side))
     size = float(np.clip(6 * inches, 6.5, 9))
     for row, scale in enumerate(shown):
         for column in range(row + 1):
             place = corner(row, column, n)
             ax.add_patch(Rectangle(place, 1, 1, fc=PALE, alpha=0.6))
         x, y = place
-        ax.text(x, y + 1.03, shortened(scale.name, 40), size=size + 1, weight="bold", va="bottom")
+        ax.text(x, y + 1.03, shortened(scale.name), size=size + 1, weight="bold", va="bottom")
         _ticks(ax, scale, (x, y), size, beside=row > 0)
-    ax.text(0, side + 0.34, title, size=12, weight="bold", va="bottom")
-    ax.text(0, side + 0.3, note, size=9, color=GREY, va="top")
+    top: dict[str, Any] = {"xy": (0, side), "textcoords": "offset points"}
+    ax.annotate(title, xytext=(0, 32), size=12, weight="bold", **top)
+    ax.annotate(note, xytext=(0, 17), size=9, color=GREY, **top)
     return figure, ax
 
 
 def _ticks(ax: Axes, scale: Scale, at: tuple[float, float], size: float, beside: bool) -> None:
     """Label a parameter's values below its column and, if asked, beside its row."""
     ticks = scale.ticks()
-    upright = len(ticks) > 3 or any(len(label) > 5 for _, label in ticks)
+    upright = len(ticks) * max(len(label) for _, label in ticks) > 16  # no room side by side
     for place, label in ticks:
         edge = "left" if place < 0.1 else "right" if place > 0.9 else "center"
         turned = {"rotation": 90, "ha": "center"} if upright else {"ha": edge}
@@ -133,41 +136,48 @@ def _ticks(ax: Axes, scale: Scale, at: tuple[float, float], size: float, beside:
 def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
     """Where the search looked: histograms on the diagonal, every pair of parameters below it."""
     rows = searched(trials)
-    shown = scales(study.space)
+    shown = scales(study.space, list(study.space.parameters)[:MOST])
     note = "dark: the better trials · light: the worse · ✕ failed · ◇ pruned · ★ best"
-    figure, ax = canvas(shown, f"{study.name}: where the search looked", note)
+    figure, ax = canvas(shown, f"{shortened(study.name)}: where the search looked", note)
     places = {s.name: s.place([t.params.get(s.name) for t in rows]) for s in shown}
+    won = best(study, rows)
     losses = np.array([loss(study, t) for t in rows])
     order = [i for i in np.argsort(-losses) if np.isfinite(losses[i])]  # the best on top
     ranks = np.linspace(1, 0, len(order))
     failed = [i for i, t in enumerate(rows) if t.state is State.FAIL]
     pruned = [i for i, t in enumerate(rows) if t.state is State.PRUNED]
-    winner = [i for i, t in enumerate(rows) if t == best(study, trials)]
+    winner = [i for i, t in enumerate(rows) if t is won]
     size = 26 * min(1, 6 / len(shown)) * min(1.0, (60 / (len(rows) + 1)) ** 0.5) + 3
-    for i, j, (x, y) in _below(len(shown)):
+    for i, j, (x, y) in below(len(shown)):
         across, up = (  # (trial,)
             start + shown[k].spread(places[shown[k].name], k) for start, k in ((x, j), (y, i))
         )
+        ax.scatter(across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.7)
         ax.scatter(across[order], up[order], size, ranks, cmap=SHADES, lw=0)
         ax.scatter(across[failed], up[failed], size, RED, marker="x", lw=0.8)
-        ax.scatter(across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.8)
-        ax.scatter(across[winner], up[winner], 4 * size + 20, RED, marker="*", ec="white", lw=0.5)
+        ax.scatter(across[winner], up[winner], 110, RED, marker="*", ec="white", lw=0.6)
     for i, scale in enumerate(shown):
         x, y = corner(i, i, len(shown))
-        _histogram(ax, places[scale.name], scale.bins, (x, y))
+        _histogram(ax, places[scale.name], len(scale.levels) or 10, (x, y))
     return figure
 
 
-def _scale(name: str, kind: Float | Int | Categorical) -> Scale:
-    if isinstance(kind, Categorical):
-        return Scale(name, levels=tuple(kind.choices))
-    grid = range(kind.low, kind.high + 1, kind.step) if isinstance(kind, Int) else range(0)
-    if grid and not kind.log and len(grid) <= _LEVELS:
-        return Scale(name, levels=tuple(grid))
-    return Scale(name, kind.low, kind.high, kind.log)
+def _scale(name: str, kind: Parameter) -> Scale:
+    if isinstance(kind, Categorical) or (kind.size and kind.size <= _LEVELS and not kind.log):
+        count = kind.size or 1
+        return Scale(name, levels=tuple(kind.from_unit((i + 0.5) / count) for i in range(count)))
+    number = int if isinstance(kind, Int) else float
+    return Scale(name, number(kind.low), number(kind.high), kind.log)
 
 
-def _below(n: int) -> Iterator[tuple[int, int, tuple[float, float]]]:
+def _distance(one: Any, other: Any) -> float:
+    """Of two values; a step of a float is not met to the last digit."""
+    if isinstance(one, float) and isinstance(other, (int, float)):
+        return abs(one - other)
+    return float(one != other)
+
+
+def below(n: int) -> Iterator[tuple[int, int, tuple[float, float]]]:
     """The cells below the diagonal: row, column and lower left corner."""
     return ((i, j, corner(i, j, n)) for i in range(n) for j in range(i))
 
@@ -176,4 +186,5 @@ def _histogram(ax: Axes, places: Array, bins: int, at: tuple[float, float]) -> N
     known = places[np.isfinite(places)]
     counts, edges = np.histogram(known, bins=bins, range=(0.5 - INSIDE / 2, 0.5 + INSIDE / 2))
     heights = 0.92 * counts / max(1, counts.max())
-    ax.bar(at[0] + edges[:-1], heights, np.diff(edges), at[1], align="edge", color=BLUE, ec="white", lw=0.5)
+    bars: dict[str, Any] = {"align": "edge", "color": BLUE, "ec": "white", "lw": 0.5}
+    ax.bar(at[0] + edges[:-1], heights, np.diff(edges), at[1], **bars)

@@ -1,21 +1,20 @@
 """From a study and its trials to what is shown: the table, the best trial and what tested it."""
 
-from __future__ import annotations
-
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from jobs.contract import SEARCH, State
 from tuner.space import Categorical, Int
 from tuner.study import Study
 from tuner.trial import Trial
 
-if TYPE_CHECKING:  # pandas takes seconds to import, and only the table needs it
-    import pandas as pd
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of a formula
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break could start one in the middle of a cell
 
 
 def searched(trials: Sequence[Trial]) -> list[Trial]:
@@ -33,9 +32,7 @@ def loss(study: Study, trial: Trial) -> float:
 def minimised(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     """The search with every value turned so that less is better, as a surrogate wants it."""
     sign = 1 if study.direction == "minimize" else -1
-    return [
-        t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)
-    ]
+    return [t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)]
 
 
 def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
@@ -46,8 +43,7 @@ def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
 
 def parts(winner: Trial, trials: Sequence[Trial]) -> dict[str, Trial]:
     """The complete trials that tested the winner, by their part: "test", "leave:<group>"."""
-    tested = [t for t in trials if t.part != SEARCH and t.state is State.COMPLETE]
-    return {t.part: t for t in tested if t.params == winner.params}
+    return {t.part: t for t in trials if t.of == winner.number and t.state is State.COMPLETE}
 
 
 def metric(study: Study) -> str:
@@ -76,8 +72,6 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
 
     A parameter with the name of one of our columns keeps it; ours then is called `trial_<name>`.
     """
-    import pandas as pd
-
     rows = searched(trials)
     given = {name: _parameter(study, name, rows) for name in study.space.parameters}
     before = {"iteration": [t.number for t in rows], "loss": [loss(study, t) for t in rows]}
@@ -94,9 +88,7 @@ def csv(frame: pd.DataFrame) -> bytes:
     return text.encode()
 
 
-def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> pd.Series[Any]:
-    import pandas as pd
-
+def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> "pd.Series[Any]":
     values = [t.params.get(name) for t in rows]
     kind = study.space.parameters[name]
     if isinstance(kind, Categorical):
@@ -105,25 +97,26 @@ def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> pd.Series[Any]
 
 
 def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
-    import pandas as pd
-
     return {
         "state": [str(t.state) for t in rows],
         "value": pd.Series([t.value for t in rows], dtype="Float64"),
         "reason": [t.reason for t in rows],
-        "started": pd.to_datetime([t.started for t in rows], unit="s", utc=True),
+        "started": pd.to_datetime(
+            pd.Series([t.started for t in rows], dtype=float), unit="s", utc=True
+        ),
         "seconds": pd.Series([t.seconds for t in rows], dtype="Float64"),
         "attempts": [t.attempts for t in rows],
         "host": [t.host for t in rows],
         "device": [t.device for t in rows],
         "epochs_trained": [len(t.curve) for t in rows],
-        "best_epoch": pd.Series(
-            [chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"
-        ),
+        "best_epoch": pd.Series([chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"),
         "told": [t.told for t in rows],
         "pending": [t.pending for t in rows],
     }
 
 
 def _harmless(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    if not isinstance(cell, str):
+        return cell
+    line = _CONTROL.sub(" ", cell)
+    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line

@@ -151,10 +151,14 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
         _set(table, setting)
     table.setdefault("name", path.stem)
     data = table.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
-    if isinstance(source, str) and source not in datasets.SHIPPED:
-        table["data"] = {**data, "source": str((path.parent / source).resolve())}
+    if isinstance(data, dict) and isinstance(data.get("source"), str):
+        data["source"] = _located(data["source"], path.parent)
     return Study.from_table(table)
+
+
+def _located(source: str, folder: Path) -> str:
+    """The name of shipped data, or a file's absolute path."""
+    return source if source in datasets.SHIPPED else str((folder / source).resolve())
 
 
 def _set(table: dict[str, Any], setting: str) -> None:

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
 INK, GREY, PALE = "#262626", "#6E6E6E", "#F2F2F2"
 SHADES = "cividis"
-STYLE = {
+NOTHING = "No trial is complete yet."
+TOO_FEW = "Too few trials are complete to tell which parameters matter."
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 10,
@@ -55,5 +57,7 @@ def shortened(label: str, length: int = 40) -> str:
 def empty(message: str) -> Figure:
     """A figure that says why there is nothing to see yet."""
     figure = Figure(figsize=(8, 2))
-    figure.text(0.5, 0.5, message, ha="center", va="center", size=12, color=GREY)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, message, ha="center", va="center", size=12, color=GREY)
     return figure

@@ -1,0 +1,192 @@
+"""`python -m tuner.report RUN`: what a run has found so far, as text, tables and figures."""
+
+import argparse
+import json
+import math
+import pickle
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs import files
+from jobs.contract import State
+from tuner import baselines, surrogate
+from tuner.cli import guarded
+from tuner.dependence import dependence
+from tuner.matrix import evaluations
+from tuner.plots import convergence, importance, process
+from tuner.results import best, chosen_epoch, csv, metric, minimised, parts, searched, table
+from tuner.space import BadInput
+from tuner.store import Store
+from tuner.style import png
+from tuner.trial import Trial
+from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines
+
+_STATES = {State.FAIL: "failed"}  # where the word of the field is no adjective
+_LEAST = 5  # complete trials before a surrogate is asked what matters
+_METHOD = "share of the surrogate's variance, alone and with others (total Sobol index)"
+_MOST = 6  # parameters whose partial dependence is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """How the winner did on data that its search never saw; `missing` says why it is not known."""
+
+    verdict: Verdict | None = None
+    left_out: LeaveOneOut | None = None
+    groups: int = 0
+    missing: str = ""
+
+
+def refresh(store: Store) -> None:
+    """Write what is cheap: the table, and the figures that need no surrogate."""
+    trials = store.trials()
+    _cheap(store, trials)
+    _save(store, "best.json", _document(store, trials, Test(missing="the search goes on")))
+
+
+def write(store: Store) -> None:
+    """Write the whole report, and print its summary."""
+    trials = store.trials()
+    _cheap(store, trials)
+    _surrogate(store, trials)
+    test = _test(store, trials)
+    _save(store, "best.json", _document(store, trials, test))
+    print("\n".join(summary(store, trials, test)))
+
+
+def summary(store: Store, trials: Sequence[Trial], test: Test) -> list[str]:
+    """The report in words."""
+    study, winner = store.study, best(store.study, trials)
+    states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
+    counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"
+    text = [f"{study.name}: {len(searched(trials))} trials ({counts})"]
+    failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
+    text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
+    if winner is None:
+        return [*text, "No trial is complete yet.", f"Figures: {store.folder.report}"]
+    text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
+    width = max((len(name) for name in winner.params), default=0)
+    text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
+    if test.verdict:
+        text += [f"Test part, scored once (trial {test.verdict.number})", *lines(test.verdict)]
+    if test.left_out:
+        text += group_lines(test.left_out, test.groups)
+    if test.missing:
+        text.append(f"No test score: {test.missing}.")
+    return [*text, f"Figures: {store.folder.report}"]
+
+
+def _cheap(store: Store, trials: Sequence[Trial]) -> None:
+    study = store.study
+    _save(store, "bayesian_optimization_results.csv", csv(table(study, trials)))
+    _save(store, "optimization_process.png", png(process, study, trials))
+    _save(store, "convergence_curve.png", png(convergence, study, trials))
+    _save(store, "parameter_evaluations.png", png(evaluations, study, trials))
+
+
+def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
+    """Write what needs a model of the search: the pickle (for others), and two figures."""
+    study, result, shares = store.study, None, {}
+    told = minimised(study, trials)
+    if best(study, trials):
+        result = surrogate.to_result(study.space, told, study.seed)
+        _save(store, "bayesian_optimization_result.pkl", pickle.dumps(result))
+    if sum(t.state is State.COMPLETE for t in told) >= _LEAST:
+        shares = surrogate.importance(result)
+    _save(store, "parameter_importance.png", png(importance, study, shares, _METHOD))
+    most = sorted(shares, key=lambda name: -shares[name][0])[:_MOST]
+    _save(store, "partial_dependence.png", png(dependence, study, result, most))
+
+
+def _test(store: Store, trials: Sequence[Trial]) -> Test:
+    """The winner against the baselines, as far as its parts are trained."""
+    study, winner = store.study, best(store.study, trials)
+    tested = parts(winner, trials) if winner else {}
+    if not tested:
+        return Test(missing="the winner's test part is not trained yet")
+    try:
+        data = study.load_data()
+    except BadInput as error:
+        return Test(missing=str(error))
+    if data is None:
+        return Test(missing="the study names no data")
+    spec = {"data": study.data, "hash": store.run["study"].get("data_hash")}
+    rivals = baselines.cached(store.folder.report / "baselines.json", spec, data)
+    left = leave_one_out(tested, rivals)
+    groups = len(rivals) - 1
+    if "test" not in tested:
+        return Test(None, left, groups, "the winner's test part is not trained yet")
+    verdict = judge(store.folder, study, tested["test"], data.task, rivals["test"])
+    gone = store.folder.predictions(tested["test"].number)
+    return Test(verdict, left, groups, "" if verdict else f"{gone} is gone")
+
+
+def _document(store: Store, trials: Sequence[Trial], test: Test) -> bytes:
+    """best.json: the winner, its scores, and the files that each number came from."""
+    study, winner = store.study, best(store.study, trials)
+    if winner is None:
+        return b"{}"
+    found: dict[str, Any] = {
+        "study": study.name,
+        "number": winner.number,
+        "value": winner.value,
+        "metric": metric(study),
+        "direction": study.direction,
+        "params": winner.params,
+        "fixed": study.fixed,
+        "seed": winner.seed,
+        "validation": {**chosen_epoch(study, winner), "from": _sources(store, winner)},
+        "test": None,
+        "leave_one_out": None,
+    }
+    tested = parts(winner, trials)
+    if verdict := test.verdict:
+        methods = {name: baselines.METHODS[name] for name in verdict.rivals}
+        found["test"] = asdict(verdict) | {"from": _sources(store, tested["test"])}
+        found["test"] |= {"methods": methods, "sentence": verdict.sentence}
+    if left := test.left_out:
+        found["leave_one_out"] = asdict(left) | {
+            "from": [_sources(store, t)[0] for part, t in tested.items() if part != "test"]
+        }
+    return json.dumps(_finite(found), indent=2, allow_nan=False).encode()
+
+
+def _sources(store: Store, trial: Trial) -> list[str]:
+    """The files of the run that hold a trial's numbers."""
+    paths = [store.folder.result_path(trial.number)]
+    if trial.part != "search":
+        paths.append(store.folder.predictions(trial.number))
+    return [str(path.relative_to(store.folder.path)) for path in paths]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    """The same with NaN and infinity as None: JSON has neither."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _save(store: Store, name: str, content: bytes) -> None:
+    files.replace(store.folder.report / name, content)
+
+
+def main() -> None:
+    """Write a run's report and print its summary, at any time."""
+    parser = argparse.ArgumentParser("python -m tuner.report", description=main.__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
+    run = parser.parse_args().run
+    with guarded(run):
+        write(Store(run))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""A trial as everybody but its worker sees it: a snapshot that cannot touch the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.contract import SEARCH, State
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial of a run at one moment; times in seconds, `started` since the epoch."""
+
+    number: int
+    state: State
+    params: Mapping[str, Any]  # the searched ones
+    part: str = SEARCH
+    value: float | None = None  # in the study's direction
+    reason: str = ""  # why FAIL or PRUNED
+    seed: int = 0
+    curve: tuple[Mapping[str, Any], ...] = ()  # one record an epoch: step, metrics, time
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of a test part
+    started: float | None = None
+    seconds: float | None = None
+    attempts: int = 0
+    host: str = ""
+    device: str = ""
+    told: int = 0  # results that the sampler knew when it proposed this …
+    pending: int = 0  # … and trials whose results it did not know yet
+    origin: str = ""  # "enqueue", or the sampler's name
+    of: int | None = None  # the search trial whose params a test part trains
