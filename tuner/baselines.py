@@ -30,7 +30,7 @@ METHODS = {
 WEEK = 168  # hours: weather and habits correlate errors for days, hardly for weeks
 BLOCKS = 20  # a shorter test part is cut into this many blocks
 RESAMPLES = 10_000
-_DRAWS = 10_000_000  # the most that all resamples may hold: fewer of them for many blocks
+_DRAWS = 5_000_000  # the most that all resamples may hold: fewer of them for many blocks
 _VALUES = 2**25  # inputs held in memory at once
 _BANDS = 12
 

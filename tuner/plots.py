@@ -103,7 +103,9 @@ def importance(study: Study, shares: Mapping[str, tuple[float, float]], method: 
     ax.errorbar(means, range(len(names)), xerr=errors, fmt="none", ecolor=INK, capsize=3)
     ax.set_yticks(range(len(names)), [shortened(name) for name in names])
     ax.grid(axis="y", visible=False)
-    ax.set(xlabel=method, xlim=(1.1 * min(0, *(means - errors)), None))
+    ax.set(
+        xlabel=method, xlim=(1.1 * min(0, *(means - errors)), None), ylim=(-0.8, len(names) - 0.2)
+    )
     ax.set_title(f"{shortened(study.name)}: which parameters matter", pad=10)
     return figure
 

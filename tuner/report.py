@@ -31,7 +31,7 @@ _MOST = 6  # parameters whose partial dependence is shown
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Tested:
     """How the winner did on data that its search never saw; `missing` says why it is not known."""
 
     verdict: Verdict | None = None
@@ -44,7 +44,7 @@ def refresh(store: Store) -> None:
     """Write what is cheap: the table, and the figures that need no surrogate."""
     trials = store.trials()
     _cheap(store, trials)
-    _save(store, "best.json", _document(store, trials, Test(missing="the search goes on")))
+    _save(store, "best.json", _document(store, trials, Tested(missing="the search goes on")))
 
 
 def write(store: Store) -> None:
@@ -52,12 +52,12 @@ def write(store: Store) -> None:
     trials = store.trials()
     _cheap(store, trials)
     _surrogate(store, trials)
-    test = _test(store, trials)
+    test = tested(store, trials)
     _save(store, "best.json", _document(store, trials, test))
     print("\n".join(summary(store, trials, test)))
 
 
-def summary(store: Store, trials: Sequence[Trial], test: Test) -> list[str]:
+def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     """The report in words."""
     study, winner = store.study, best(store.study, trials)
     states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
@@ -101,30 +101,38 @@ def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
     _save(store, "partial_dependence.png", png(dependence, study, result, most))
 
 
-def _test(store: Store, trials: Sequence[Trial]) -> Test:
+def tested(store: Store, trials: Sequence[Trial]) -> Tested:
     """The winner against the baselines, as far as its parts are trained."""
     study, winner = store.study, best(store.study, trials)
-    tested = parts(winner, trials) if winner else {}
-    if not tested:
-        return Test(missing="the winner's test part is not trained yet")
+    trained = parts(winner, trials) if winner else {}
+    if not trained:
+        return Tested(missing=_why_untested(winner, trials))
     try:
         data = study.load_data()
     except BadInput as error:
-        return Test(missing=str(error))
+        return Tested(missing=str(error))
     if data is None:
-        return Test(missing="the study names no data")
+        return Tested(missing="the study names no data")
     spec = {"data": study.data, "hash": store.run["study"].get("data_hash")}
     rivals = baselines.cached(store.folder.report / "baselines.json", spec, data)
-    left = leave_one_out(tested, rivals)
+    left = leave_one_out(trained, rivals)
     groups = len(rivals) - 1
-    if "test" not in tested:
-        return Test(None, left, groups, "the winner's test part is not trained yet")
-    verdict = judge(store.folder, study, tested["test"], data.task, rivals["test"])
-    gone = store.folder.predictions(tested["test"].number)
-    return Test(verdict, left, groups, "" if verdict else f"{gone} is gone")
+    if "test" not in trained:
+        return Tested(None, left, groups, _why_untested(winner, trials))
+    verdict = judge(store.folder, study, trained["test"], data.task, rivals["test"])
+    gone = store.folder.predictions(trained["test"].number)
+    return Tested(verdict, left, groups, "" if verdict else f"{gone} is gone")
 
 
-def _document(store: Store, trials: Sequence[Trial], test: Test) -> bytes:
+def _why_untested(winner: Trial | None, trials: Sequence[Trial]) -> str:
+    tests = [t for t in trials if winner and t.of == winner.number and t.part == "test"]
+    failed = [t for t in tests if t.state is State.FAIL]
+    if failed:
+        return f"the winner's test failed in trial {failed[-1].number} ({failed[-1].reason})"
+    return "the winner's test part is not trained yet"
+
+
+def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
     """best.json: the winner, its scores, and the files that each number came from."""
     study, winner = store.study, best(store.study, trials)
     if winner is None:
@@ -142,14 +150,14 @@ def _document(store: Store, trials: Sequence[Trial], test: Test) -> bytes:
         "test": None,
         "leave_one_out": None,
     }
-    tested = parts(winner, trials)
+    trained = parts(winner, trials)
     if verdict := test.verdict:
         methods = {name: baselines.METHODS[name] for name in verdict.rivals}
-        found["test"] = asdict(verdict) | {"from": _sources(store, tested["test"])}
+        found["test"] = asdict(verdict) | {"from": _sources(store, trained["test"])}
         found["test"] |= {"methods": methods, "sentence": verdict.sentence}
     if left := test.left_out:
         found["leave_one_out"] = asdict(left) | {
-            "from": [_sources(store, t)[0] for part, t in tested.items() if part != "test"]
+            "from": [_sources(store, t)[0] for part, t in trained.items() if part != "test"]
         }
     return json.dumps(_finite(found), indent=2, allow_nan=False).encode()
 

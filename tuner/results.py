@@ -84,7 +84,8 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
 
 def csv(frame: pd.DataFrame) -> bytes:
     """The table as CSV in which no text is a formula to a spreadsheet (OWASP, CSV injection)."""
-    text: str = frame.rename(columns=_harmless).map(_harmless).to_csv(index=False)
+    header = [_harmless(name) for name in frame]
+    text: str = frame.map(_harmless).to_csv(index=False, header=header)
     return text.encode()
 
 

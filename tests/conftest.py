@@ -1,0 +1,3 @@
+"""Fixtures for all tests."""
+
+from tests.slurm_cluster import cluster, running_cluster  # noqa: F401

@@ -1,0 +1,133 @@
+"""The whole road on a real Slurm, as an ordinary user."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.slurm_cluster import wait_for
+
+pytestmark = pytest.mark.slurm
+
+SLEEP = """
+direction = "minimize"
+n_trials = 32
+sampler = "random"
+train = "tests.functions:sleep"
+[fixed]
+seconds = 4
+[space]
+x = { type = "float", low = 0, high = 1 }
+[jobs]
+executor = "slurm"
+n_workers = 8
+device = "cpu"
+[jobs.slurm]
+gres = "gpu:1"
+time = "00:10:00"
+"""
+
+
+def results(run):
+    """The outcomes that are published, by number."""
+    found = sorted(run.glob("done/*/*.result.json"))
+    return [json.loads(path.read_text()) for path in found]
+
+
+def write(cluster, name, text):
+    """Put a study file where the ordinary user has the project."""
+    path = cluster.project / "jobs" / name
+    path.write_text(text)
+    path.chmod(0o644)
+    return f"jobs/{name}"
+
+
+def places(found):
+    """(node, GPU) → the times at which trials were trained there."""
+    used = {}
+    for result in found:
+        span = (result["started"], result["started"] + result["seconds"])
+        used.setdefault((result["host"], result["device"]), []).append(span)
+    return used
+
+
+def assert_nothing_shared(found):
+    """No (node, GPU) pair is used by two workers at once."""
+    for place, spans in places(found).items():
+        spans.sort()
+        for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+            assert start >= end, f"two trials at once on {place}"
+
+
+def test_sbatch_runs_the_shipped_study_to_its_report(cluster):
+    """`sbatch slurm/controller.sh jobs/pm25.toml`: real data, real models, a report."""
+    settings = ["n_trials=6", "fixed.epochs=1", 'jobs.device="cpu"', "jobs.grace=5"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    script = ["slurm/controller.sh", "jobs/pm25.toml", *options]
+    job = cluster.run(["sbatch", "--parsable", *script]).stdout.strip()
+    log = cluster.project / f"tuner-{job}.log"
+    run = cluster.project / "runs" / "pm25"
+
+    def ended():
+        states = [row["State"] for row in cluster.squeue("-j", job)]
+        assert "FAILED" not in states, log.read_text()
+        return "COMPLETED" in states
+
+    wait_for(ended, 400)
+    found = results(run)
+    assert [r["part"] for r in found] == ["search"] * 6 + ["test"]
+    assert {r["state"] for r in found} == {"COMPLETE"}
+    assert_nothing_shared(found)
+    assert "gradient boosting" in log.read_text()
+    assert (run / "report" / "optimization_process.png").stat().st_size > 10_000
+    assert os.stat(run).st_mode & 0o777 == 0o700
+
+
+def test_a_killed_controller_is_replaced_and_its_jobs_are_adopted(cluster):
+    """kill -9 in the middle, then tuner.resume: 8 slots, exact count, nothing trained twice."""
+    study = write(cluster, "sleep.toml", SLEEP)
+    run = cluster.project / "runs" / "sleep"
+    command = cluster.command([str(cluster.python), "-m", "tuner.run", study])
+    controller = subprocess.Popen(command, cwd=cluster.project, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(results(run)) >= 4, 120)
+    kill_controller(run)
+    controller.wait()
+    before = {row["JobArrayID"] for row in cluster.squeue() if row["Name"].startswith("tn-")}
+    answer = cluster.run([str(cluster.python), "-m", "tuner.resume", "runs/sleep"], timeout=300)
+    found = results(run)
+    assert len(found) == 32, answer.stderr
+    assert {r["state"] for r in found} == {"COMPLETE"}
+    assert {r["attempts"] for r in found} == {1}, "a trial was trained twice"
+    assert {r["job"] for r in found} <= before, "jobs that were there were not adopted"
+    assert len(places(found)) == 8, "trials were not spread over the 8 slots"
+    assert_nothing_shared(found)
+
+
+def kill_controller(run: Path) -> None:
+    """kill -9 of the controller that gives signs of life."""
+    os.kill(json.loads((run / "controller.json").read_text())["pid"], signal.SIGKILL)
+
+
+def test_workers_that_never_work_stop_the_study_with_their_error(cluster):
+    """A GPU that torch cannot use: three tries, then the reason, and no trial is touched."""
+    settings = SLEEP.replace('device = "cpu"', 'device = "auto"').replace("= 8", "= 1")
+    study = write(cluster, "no_gpu.toml", settings)
+    answer = cluster.run(
+        [str(cluster.python), "-m", "tuner.run", study], check=False, timeout=200
+    )
+    assert answer.returncode == 1
+    assert "torch" in answer.stderr and "sees none" in answer.stderr
+    run = cluster.project / "runs" / "no_gpu"
+    assert results(run) == []
+    assert not list(run.glob("open/*.claim.json"))
+
+
+def test_an_option_that_slurm_refuses_is_said_with_its_reason(cluster):
+    """A partition that is not there: exit 1 and sbatch's own words."""
+    study = write(cluster, "bad.toml", SLEEP + 'partition = "nowhere"\n')
+    answer = cluster.run([str(cluster.python), "-m", "tuner.run", study], check=False)
+    assert answer.returncode == 1
+    assert "invalid partition" in answer.stderr.lower()
