@@ -122,7 +122,7 @@ def names(folder: Path) -> list[str]:
     """
     try:
         return [name for name in os.listdir(folder) if not name.startswith(DRAFT)]  # noqa: PTH208
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

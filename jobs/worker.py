@@ -17,7 +17,7 @@ import torch
 
 from jobs import files
 from jobs.attempt import Attempt
-from jobs.contract import Claim, RunFolder, State, View
+from jobs.contract import Claim, Proposal, RunFolder, State, View
 from jobs.executor import END, READY
 from jobs.outcome import LOG_TAIL, Train, outcome
 from jobs.slot import Slot
@@ -143,8 +143,9 @@ class Worker:
         proposal = files.patiently(lambda: self.folder.proposal(claim.number))
         if proposal is None:
             return  # finished and swept in between
-        start_from = None if proposal.of is None else self.folder.kept(proposal.of)
-        attempt = Attempt(self.folder, claim, self.leaving, self.slot.deadline, start_from)
+        attempt = Attempt(
+            self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal)
+        )
         params = {**self.orders.fixed, **proposal.params}
         with attempt.watched():
             result = outcome(attempt, proposal, params, self._function, self._data)
@@ -157,6 +158,13 @@ class Worker:
         if result.state is State.COMPLETE:
             attempt.keep_weights()
         files.patiently(lambda: self.folder.publish(result))
+
+    def _start_from(self, proposal: Proposal) -> Path | None:
+        """The winner's finished checkpoint, for a part that trains just what the search trained."""
+        if proposal.of is None or self._data is None:
+            return None
+        same = self._data.resumes_search(proposal.part)
+        return self.folder.kept(proposal.of) if same else None
 
 
 def _resolve(name: str) -> Train:

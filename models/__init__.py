@@ -1,1 +1,1 @@
-"""What learns: data, the two model families and their training; knows nothing of studies or Slurm."""
+"""What learns: data, the two model families, their training; nothing of studies or Slurm."""

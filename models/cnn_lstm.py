@@ -3,7 +3,7 @@
 from typing import final
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 @final
@@ -17,6 +17,7 @@ class CNNLSTM(nn.Module):
     def __init__(
         self,
         features: int,
+        *,
         cnn_filters: int = 32,
         kernel_size: int = 3,
         pool: int = 2,
@@ -39,8 +40,8 @@ class CNNLSTM(nn.Module):
         # All padding is on the left, so that the newest step reaches the output: a valid
         # convolution and floor pooling drop it.
         ragged = -x.shape[2] % self.pool
-        x = F.relu(self.convolution(F.pad(x, (self.kernel_size - 1 + ragged, 0))))
-        x = self.dropout(F.max_pool1d(x, self.pool))  # (batch, filter, time / pool)
+        x = functional.relu(self.convolution(functional.pad(x, (self.kernel_size - 1 + ragged, 0))))
+        x = self.dropout(functional.max_pool1d(x, self.pool))  # (batch, filter, time / pool)
         x, _ = self.lstm(x.transpose(1, 2))  # (batch, time / pool, unit)
         y: Tensor = self.head(self.dropout(x[:, -1])).squeeze(1)  # (batch,)
         return y + newest if self.residual else y

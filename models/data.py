@@ -80,7 +80,7 @@ def _table(path: Path, arrays: dict[str, Array], time: str | None) -> Table:
 
 
 def _frame(path: Path, time: str | None) -> Table:
-    import pandas as pd  # slow to import, and needed for these files only
+    import pandas as pd  # noqa: PLC0415 - slow to import, and needed for these files only
 
     try:
         frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.cnn_lstm import CNNLSTM
 from models.fusion import FusionCNN2DLSTM
@@ -47,7 +47,7 @@ class Fold:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.params, number)
         size = min(self.params["batch_size"], len(self.rows))
-        batches = torch.randperm(len(self.rows), device=self.device).split(size)
+        batches = torch.split(torch.randperm(len(self.rows), device=self.device), size)
         whole = [batch for batch in batches if len(batch) == size]
         total = torch.zeros((), device=self.device)
         for batch in whole:
@@ -65,14 +65,16 @@ class Fold:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy, or mean squared error of the scaled target."""
-        return (F.cross_entropy if self.classifies else F.mse_loss)(outputs, targets)
+        criterion = functional.cross_entropy if self.classifies else functional.mse_loss
+        return criterion(outputs, targets)
 
     @torch.no_grad()
     def outputs(self, part: Part) -> Tensor:
         """What the model says to a whole part: (n,) scaled, or (n, class) scores."""
         self.model.eval()
         rows, _ = self._on_device(part)
-        return torch.cat([self.model(self.inputs[some]) for some in rows.split(EVALUATION_BATCH)])
+        batches = torch.split(rows, EVALUATION_BATCH)
+        return torch.cat([self.model(self.inputs[batch]) for batch in batches])
 
     def score(self, part: Part) -> dict[str, float]:
         """Metrics over all items of a part, in real units."""
@@ -120,8 +122,9 @@ def build(params: Mapping[str, Any], data: Dataset, shape: tuple[int, ...]) -> n
     """The model that `params` describe, for inputs whose one step or item has this `shape`."""
     given = {name: params[name] for name in options(params["model"]) & params.keys()}
     if params["model"] == "fusion":
-        return FusionCNN2DLSTM(*shape[:2], data.n_classes, **given)
-    return CNNLSTM(*shape, **given)
+        channels, frequencies, _ = shape
+        return FusionCNN2DLSTM(channels, frequencies, data.n_classes, **given)
+    return CNNLSTM(shape[0], **given)
 
 
 def encoded(train: Part, bins: int) -> Array:

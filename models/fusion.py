@@ -22,6 +22,7 @@ class FusionCNN2DLSTM(nn.Module):
         channels: int,
         frequencies: int,
         classes: int,
+        *,
         conv1_channels: int = 32,
         conv2_channels: int = 64,
         kernel_size: int = 3,

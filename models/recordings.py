@@ -17,7 +17,7 @@ DEFAULTS: Mapping[str, Any] = {
     "segment": None,  # samples in one transform, padded with zeros to n_fft; n_fft when not given
     "hop": 2,  # samples from one transform to the next, one frame each
     "validation_folds": 3,  # folds of whole groups that a trial's value is the mean of
-    "test_groups": None,  # groups (subjects) of the test part; the file's own `is_test` if not given
+    "test_groups": None,  # subjects of the test part; the file's own `is_test` when not given
 }
 
 
@@ -37,7 +37,8 @@ class Recordings:
         self.spec["segment"] = self.spec["segment"] or self.spec["n_fft"]
         _check(self.spec)
         self.signals = _signals(arrays)
-        counts = [max(0, (len(s) - self.spec["window"]) // self.spec["step"] + 1) for s in self.signals]
+        window, step = self.spec["window"], self.spec["step"]
+        counts = [max(0, (len(s) - window) // step + 1) for s in self.signals]  # items each
         if not sum(counts):
             raise DataError("window", "longer than every recording", "shorten it")
         self.has_subjects = "subject" in arrays
@@ -52,8 +53,9 @@ class Recordings:
 
     def parts(self) -> tuple[str, ...]:
         """The test part and, where subjects are known, each subject left out once."""
-        leaves = np.unique(self.groups) if self.has_subjects else []
-        return ("test", *(f"leave:{group}" for group in leaves))
+        if not self.has_subjects:
+            return ("test",)
+        return ("test", *(f"leave:{group}" for group in np.unique(self.groups)))
 
     def resumes_search(self, part: str) -> bool:
         """False: every part trains on more groups than any fold of the search."""
@@ -64,8 +66,11 @@ class Recordings:
         """The folds of the "search"; else one split without a validation part."""
         if part == "search":
             folds = self.spec["validation_folds"]
-            held = [self.search_groups[fold::folds] for fold in range(folds)]
-            return tuple(self._split(np.setdiff1d(self.search_groups, h), validation=h) for h in held)
+            held_out = [self.search_groups[fold::folds] for fold in range(folds)]
+            return tuple(
+                self._split(np.setdiff1d(self.search_groups, held), validation=held)
+                for held in held_out
+            )
         if part == "test":
             return (self._split(self.search_groups, test=self.test_groups),)
         if part not in self.parts():
@@ -75,17 +80,15 @@ class Recordings:
 
     @cached_property
     def _spectrograms(self) -> Array:
-        keys = ("window", "step", "segment", "hop", "n_fft")
-        window, step, segment, hop, n_fft = (self.spec[key] for key in keys)
         return np.concatenate(
-            [spectrograms(s, window, step, segment, hop, n_fft) for s in self.signals if len(s) >= window]
+            [spectrograms(s, self.spec) for s in self.signals if len(s) >= self.spec["window"]]
         )
 
     def _split(
         self, train: Array, validation: Array | None = None, test: Array | None = None
     ) -> Split:
-        used = np.concatenate([groups for groups in (train, validation, test) if groups is not None])
-        items = np.isin(self.groups, used)
+        used = [groups for groups in (train, validation, test) if groups is not None]
+        items = np.isin(self.groups, np.concatenate(used))
         groups, labels = self.groups[items], self.labels[items]
         logs = self._spectrograms[items]
         known = logs[np.isin(groups, train)]
@@ -103,19 +106,21 @@ class Recordings:
         return Split(trained, part(validation), part(test))
 
 
-def spectrograms(
-    signal: Array, window: int, step: int, segment: int, hop: int, n_fft: int
-) -> Array:
+def spectrograms(signal: Array, spec: Mapping[str, Any]) -> Array:
     """Log magnitudes of short Fourier transforms, Hann-weighted: (item, 5, frequency, frame).
 
     `signal` is (sample, 6): three axes of acceleration and three of rotation. The channels are
     ax, ay, az, |a|, |w|.
     """
+    segment = spec["segment"]
     lengths = [np.linalg.norm(signal[:, axes], axis=1) for axes in (slice(3), slice(3, 6))]
     channels = np.column_stack([signal[:, :3], *lengths])  # (sample, 5)
-    windows = sliding_window_view(channels, window, axis=0)[::step]  # (item, 5, window)
-    segments = sliding_window_view(windows, segment, axis=2)[:, :, ::hop]  # (…, frame, segment)
-    spectrum = np.abs(np.fft.rfft(segments * np.hanning(segment), n_fft))  # (…, frame, frequency)
+    windows = sliding_window_view(channels, spec["window"], axis=0)[
+        :: spec["step"]
+    ]  # (item, 5, window)
+    segments = sliding_window_view(windows, segment, axis=2)[:, :, :: spec["hop"]]
+    weighted = segments * np.hanning(segment)  # (item, 5, frame, sample)
+    spectrum = np.abs(np.fft.rfft(weighted, spec["n_fft"]))  # (item, 5, frame, frequency)
     logs: Array = np.log(spectrum + 1e-2).swapaxes(2, 3).astype(np.float32)
     return logs  # (item, 5, frequency, frame)
 
@@ -133,7 +138,8 @@ def _test_groups(arrays: Mapping[str, Array], groups: Array, wanted: list[int] |
         raise DataError("test_groups", "is missing", f"name some of {np.unique(groups).tolist()}")
     found = np.unique(groups[arrays["is_test"]]) if wanted is None else np.asarray(wanted)
     if not len(found) or not np.isin(found, groups).all():
-        raise DataError("test_groups", f"{wanted} is not in the data", f"known: {np.unique(groups)}")
+        known = f"known: {np.unique(groups).tolist()}"
+        raise DataError("test_groups", f"{wanted} is not in the data", known)
     return found
 
 

@@ -71,8 +71,8 @@ class Series:
         spec = {**DEFAULTS, **spec}
         self.window, self.horizon = _positive(spec, "window"), _positive(spec, "horizon")
         self.hours = _hours(table)
-        columns = _columns(table, spec)
-        measured = table.values[:, columns]
+        self.columns = _columns(table, spec)
+        measured = table.values[:, [table.columns.index(name) for name in self.columns]]
         self.target = measured[:, 0]
         self.features = np.column_stack([_flags(measured), *_calendar(table, spec["calendar"])])
         self.measured = fill_forward(measured)
@@ -93,8 +93,12 @@ class Series:
         if part not in {"search", "test"}:
             raise DataError("part", f"a series has no {part!r}", "use search or test")
         known = self.measured[self.hours < self.validation_from]
-        if np.isnan(known).all(axis=0).any():
-            raise DataError("target", "a column has no value before the first border", "drop it")
+        for name, empty in zip(self.columns, np.isnan(known).all(axis=0), strict=True):
+            if empty:
+                key = "target" if name == self.columns[0] else "features"
+                raise DataError(
+                    key, f"{name!r} has no value before the first border", "leave it out"
+                )
         mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
         std[std == 0] = 1
         scaled = np.nan_to_num((self.measured - mean) / std)  # before the first value: the mean
@@ -119,9 +123,11 @@ class Series:
         """Rows of measured targets with a whole, evenly spaced window before them."""
         reach = self.window + self.horizon - 1
         if reach >= len(self.hours):
-            raise DataError("window", f"longer than the data ({len(self.hours)} rows)", "shorten it")
+            rows = len(self.hours)
+            raise DataError("window", f"longer than the data of {rows} rows", "shorten it")
         span = self.hours[reach:] - self.hours[:-reach]
-        whole = span == reach * np.median(np.diff(self.hours))
+        step = np.median(np.diff(self.hours))
+        whole = np.abs(span - reach * step) < step / 2  # fractions of an hour are not exact
         ends = np.flatnonzero(whole & ~np.isnan(self.target[reach:])) + reach
         if not len(ends):
             raise DataError("target", "no window ends in a measured target", "fill its gaps")
@@ -157,8 +163,8 @@ def _calendar(table: Table, names: list[str]) -> list[Array]:
     return [feature for name in names for feature in CALENDAR[name](np.asarray(table.hours))]
 
 
-def _columns(table: Table, spec: Mapping[str, Any]) -> list[int]:
-    """Numbers of the columns to use, the target's first."""
+def _columns(table: Table, spec: Mapping[str, Any]) -> list[str]:
+    """The columns to use, the target first."""
     target, features = spec["target"], spec["features"]
     named = {"target": [target], "features": table.columns if features is None else features}
     for key, names in named.items():
@@ -166,8 +172,7 @@ def _columns(table: Table, spec: Mapping[str, Any]) -> list[int]:
             if name not in table.columns:
                 known = ", ".join(table.columns)
                 raise DataError(key, f"no column {name!r}", f"the columns are: {known}")
-    others = [name for name in named["features"] if name != target]
-    return [table.columns.index(name) for name in [target, *others]]
+    return [target, *(name for name in named["features"] if name != target)]
 
 
 def _hours(table: Table) -> Array:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -67,7 +66,9 @@ class Dataset(Protocol):
     """What `models.data.load` returns: a `Series` or `Recordings`."""
 
     @property
-    def task(self) -> Literal["regression", "classification"]: ...
+    def task(self) -> Literal["regression", "classification"]:
+        """Whether targets are numbers or class ids."""
+        ...
 
     @property
     def n_classes(self) -> int:

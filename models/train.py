@@ -28,14 +28,19 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-class Stop(BaseException):  # noqa: N818 - no error, and no `except Exception` may catch it
-    """Raised by `report` or `save` where a trial must end: pruned, fenced, or out of time."""
+class Stop(BaseException):
+    """Raised by `report` or `save` where a trial must end: pruned, fenced, or out of time.
+
+    No error, and not to be caught by training code, nor by its `except Exception`.
+    """
 
 
 class Report(Protocol):
     """Records one epoch, from step 0; may raise Stop."""
 
-    def __call__(self, step: int, **metrics: float) -> None: ...
+    def __call__(self, step: int, **metrics: float) -> None:
+        """Metrics are in real units."""
+        ...
 
 
 class Checkpoint(Protocol):
@@ -72,7 +77,7 @@ def train(
     return Training(params, data, "search", seed).fit(report, checkpoint)
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0917 - as train, and a part
     params: Mapping[str, Any],
     data: Dataset,
     report: Report,

@@ -71,19 +71,21 @@ def _loop(store: Store, executor: Executor, once: bool) -> int:
     refreshed = 0
     with Progress(store.study, sys.stderr) as progress:
         while True:
-            status = controller.tick()
+            status = files.patiently(controller.tick)  # a full disk is waited for
             progress.show(status)
             if status.finished or status.stopped or once:
                 break
             finished = sum(trial.state.finished for trial in status.trials)
             if finished >= refreshed + max(10, refreshed // 4):  # rarer as figures cost more
-                report.refresh(store)
+                with contextlib.suppress(OSError):  # figures can wait for a better disk
+                    report.refresh(store)
                 refreshed = finished
             time.sleep(executor.tick)
     if status.stopped:
         print(f"stopped: {status.stopped}\nto go on: {resume_line(store)}", file=sys.stderr)
         return 1
     if status.finished:
+        store.stop("finished")  # workers that still wait for a trial give their GPUs back now
         report.write(store)
         store.sign_of_life({**store.last_sign(), "end": time.time()})
     return 0

@@ -88,10 +88,9 @@ class Store:
         done = [t for t in trials if t.part == SEARCH and t.value is not None]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
         keep = {t.number for t in best} | {t.number for t in trials if t.part != SEARCH}
-        running = {t.number for t in trials if not t.state.finished}
-        held = {name: int(name.split(".")[0]) for name in files.names(self.folder.weights)}
-        gone = [name for name, number in held.items() if number not in keep | running]
-        files.remove(self.folder.weights / name for name in gone)
+        passed = {t.number for t in trials if t.state.finished} - keep
+        held = files.names(self.folder.weights)
+        files.remove(self.folder.weights / name for name in held if _number(name) in passed)
 
     def sign_of_life(self, record: Mapping[str, Any]) -> None:
         """Replace controller.json."""
@@ -133,6 +132,7 @@ def create(study: Study, path: Path) -> Store:
 
     The number of trials, the jobs and further points to enqueue may change; the identity may not.
     """
+    study.check_train()
     study.load_data()
     folder = RunFolder(path)
     listed = files.names(path)
@@ -167,6 +167,11 @@ def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
             f"was {before!r} when this run began and is {after!r} now",
             "give it its old value, or start another run with --folder",
         )
+
+
+def _number(name: str) -> int:
+    head = name.split(".")[0]
+    return int(head) if head.isdigit() else -1
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -115,6 +116,17 @@ class Study:
             return datasets.load(self.data)
         except datasets.DataError as error:
             raise BadInput(f"data.{error.key}", error.problem, error.remedy) from None
+
+    def check_train(self) -> None:
+        """Raise BadInput where the training function's module is not to be found from here."""
+        module = self.train.partition(":")[0]
+        try:
+            found = importlib.util.find_spec(module)
+        except ImportError:
+            found = None
+        if found is None:
+            remedy = "start in the folder that holds it, or install it"
+            raise BadInput("train", f"cannot import {module}", remedy)
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a run goes on, the data's content included."""

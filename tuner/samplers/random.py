@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from tuner.samplers import point_seed
-from tuner.space import Space
+from tuner.space import Space, identity
 from tuner.trial import Trial
 
 
@@ -26,12 +26,27 @@ def suggest(
     return [space.from_unit(draw.tolist()) for draw in draws]
 
 
-def sobol(space: Space, seed: int, first: int, n: int) -> list[dict[str, Any]]:
-    """Points `first` to `first + n` of a scrambled Sobol sequence: spread, and never on a grid.
+def initial(space: Space, trials: Sequence[Trial], n: int, seed: int) -> list[dict[str, Any]]:
+    """The next `n` points that are spread over the space: Sobol's, scrambled (scipy.stats.qmc).
 
-    Owen's scrambling (scipy.stats.qmc); point k depends on the seed and k alone.
+    Point k depends on the space, the seed and k; only where it is there already (a small space,
+    or an enqueued point) a new one is drawn in its stead.
     """
-    engine = qmc.Sobol(len(space.parameters), scramble=True, rng=np.random.default_rng(seed))
-    if first:  # scipy cannot go forward by nothing
-        engine.fast_forward(first)
-    return [space.from_unit(u.tolist()) for u in engine.random(n)]
+    known = {identity(trial.params) for trial in trials}
+    points: list[dict[str, Any]] = []
+    for number, u in enumerate(_sobol(len(space.parameters), seed, len(trials), n), len(trials)):
+        point = space.from_unit(u)
+        if identity(point) in known:
+            rng = np.random.default_rng(point_seed(seed, number))
+            new = space.untried(known, point_seed(seed, number))
+            point = new[rng.integers(len(new))] if new else point
+        known.add(identity(point))
+        points.append(point)
+    return points
+
+
+def _sobol(dimensions: int, seed: int, first: int, n: int) -> list[list[float]]:
+    """Points `first` to `first + n` of the sequence, (n, dimension) in [0, 1)."""
+    engine = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+    draws = [engine.random(1)[0] for _ in range(first + n)]  # one at a time, whatever n is
+    return [draw.tolist() for draw in draws[first:]]

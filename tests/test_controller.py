@@ -1,0 +1,209 @@
+"""The reconcile loop, with workers inside this process: fast, and every tick at our word."""
+
+import dataclasses
+import time
+
+import pytest
+
+from jobs import files
+from jobs.contract import SEARCH, Claim, State
+from jobs.executor import Inline, Slots
+from tuner import samplers, store
+from tuner import controller as controllers
+from tuner.controller import Controller
+from tuner.space import Space
+from tuner.study import Jobs, Study
+
+SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
+
+
+def make(tmp_path, **more):
+    """A run of a quadratic function, or of what `more` says."""
+    values = {
+        "name": "s", "direction": "minimize", "n_trials": 8, "space": SPACE, "sampler": "random",
+        "train": "tests.functions:quadratic", "jobs": Jobs(grace=0.0, n_workers=2), **more,
+    }  # fmt: skip
+    return store.create(Study(**values), tmp_path / "run")
+
+
+def drive(run, executor=None, ticks=100):
+    """Tick until the run has nothing left to do."""
+    controller = Controller(run, executor or Inline(run.folder))
+    for _ in range(ticks):
+        status = controller.tick()
+        if status.finished or status.stopped:
+            return status
+    raise AssertionError(f"not finished after {ticks} ticks")
+
+
+def test_a_study_runs_to_exactly_its_trials(tmp_path):
+    """The asked number, all complete, and nothing left open."""
+    run = make(tmp_path)
+    drive(run)
+    trials = run.trials()
+    assert [t.number for t in trials] == list(range(8))
+    assert {t.state for t in trials} == {State.COMPLETE}
+    assert files.names(run.folder.open) == []
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_every_proposal_can_be_replayed(tmp_path, sampler):
+    """Promise 4: same study, same trials told and pending, same point."""
+    run = make(tmp_path, sampler=sampler, n_initial=4, n_trials=9)
+    drive(run)
+    ask = samplers.get(sampler)
+    trials = run.trials()
+    for trial in trials:
+        result = run.folder.result(trial.number)
+        known = [
+            dataclasses.replace(t, state=State.WAITING, value=None)
+            if t.number in result.pending else t
+            for t in trials[: trial.number]
+        ]  # fmt: skip
+        assert ask(SPACE, known, 1, 0, 4) == [trial.params]
+        assert trial.told == trial.number - len(result.pending)
+
+
+def test_a_restart_at_any_tick_changes_no_proposal(tmp_path):
+    """A new controller each tick proposes what a long-lived one would."""
+    whole, parts = make(tmp_path / "a", sampler="gp"), make(tmp_path / "b", sampler="gp")
+    drive(whole)
+    for _ in range(100):
+        again = store.Store(parts.path)
+        if Controller(again, Inline(again.folder)).tick().finished:
+            break
+    assert [t.params for t in whole.trials()] == [t.params for t in store.Store(parts.path).trials()]
+
+
+def test_enqueued_points_come_first(tmp_path):
+    """In their order, and marked as the study's own."""
+    run = make(tmp_path, enqueue=({"x": 1.0}, {"x": 2.0}), n_trials=4)
+    drive(run)
+    trials = run.trials()
+    assert [t.params for t in trials[:2]] == [{"x": 1.0}, {"x": 2.0}]
+    assert [t.origin for t in trials] == ["enqueue", "enqueue", "random", "random"]
+
+
+def test_more_trials_go_on_where_the_run_ended(tmp_path):
+    """A second `run` with a larger n_trials keeps every number."""
+    first = [t.params for t in finished(make(tmp_path, n_trials=3))]
+    assert [t.params for t in finished(make(tmp_path, n_trials=6))][:3] == first
+
+
+def finished(run):
+    """A run's trials at its end."""
+    drive(run)
+    return run.trials()
+
+
+def test_a_trial_that_raises_is_fail_and_not_a_number(tmp_path):
+    """NaN is no score; the error's own word is the reason."""
+    run = make(tmp_path, train="tests.functions:diverging", n_trials=12)
+    drive(run)
+    trials = run.trials()
+    assert {t.state for t in trials if t.params["x"] > 1} == {State.FAIL}
+    assert {t.value for t in trials if t.state is State.FAIL} == {None}
+    assert {t.reason for t in trials if t.state is State.FAIL} == {"the value is nan"}
+
+
+def test_the_same_error_in_the_first_trials_stops_the_study(tmp_path):
+    """A bug of the study's must not burn its whole budget."""
+    run = make(tmp_path, train="tests.functions:broken", n_trials=50)
+    status = drive(run)
+    assert "the same bug every time" in status.stopped
+    assert len(run.trials()) < 10
+    assert run.folder.stopping() == status.stopped
+
+
+@dataclasses.dataclass
+class Silent:
+    """An executor whose workers never come; `alive` is what its system says."""
+
+    alive: frozenset = frozenset()
+    shared: bool = False
+    tick: float = 0.0
+    capacity: int = 2
+    submitted: int = 0
+
+    def slots(self):
+        """Two live workers, for ever."""
+        return Slots(2, self.alive)
+
+    def submit(self, workers):
+        """Count."""
+        self.submitted += workers
+
+    def why(self, claim):
+        """Slurm's word."""
+        return "NODE_FAIL"
+
+    def tidy(self):
+        """Nothing."""
+
+    def failing(self, since):
+        """Nothing."""
+        return ""
+
+    def leave(self):
+        """Nothing."""
+
+
+def test_a_dead_claim_waits_again_after_the_grace_and_not_before(tmp_path, monkeypatch):
+    """Only a job that is not alive, for as long as its files may be late."""
+    run = make(tmp_path)
+    executor = Silent(alive=frozenset({("job", 0)}))
+    controller = Controller(run, executor)
+    controller.tick()
+    run.folder.claim(Claim(0, 1, "job"))
+    clock = [time.time() + 1000]
+    monkeypatch.setattr(controllers.files, "server_now", lambda folder: clock[0])
+    controller.tick()
+    assert run.view().state(0) is State.RUNNING
+    executor.alive = frozenset()
+    controller.tick()
+    clock[0] += 2.9
+    controller.tick()
+    assert run.view().state(0) is State.RUNNING
+    clock[0] += 0.2
+    controller.tick()
+    assert run.view().state(0) is State.WAITING
+    assert files.read(run.folder.of(0, "lost", 1))["reason"] == "NODE_FAIL"
+
+
+def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch):
+    """With the last reason; it never blocks the study."""
+    run = make(tmp_path, n_trials=1)
+    monkeypatch.setattr(controllers, "_GRACE_LOCAL", 0.0)
+    controller = Controller(run, Silent())
+    for _ in range(20):
+        controller.tick()
+        view = run.view()
+        if 0 in view.finished:
+            break
+        if view.state(0) is State.WAITING:
+            run.folder.claim(Claim(0, view.claims.get(0, 0) + 1, "job"))
+    trial = run.trials()[0]
+    assert (trial.state, trial.reason, trial.attempts) == (State.FAIL, "NODE_FAIL", 4)
+    assert trial.value is None
+
+
+def test_what_a_sleeper_brings_back_is_ignored_and_swept(tmp_path):
+    """A worker stopped for an hour finds its trial finished."""
+    run = make(tmp_path, n_trials=2)
+    drive(run)
+    before = run.folder.result(0)
+    run.folder.claim(Claim(0, 7, "sleeper"))
+    files.append(run.folder.of(0, "metrics", 7), {"step": 1})
+    assert drive(run).finished
+    assert files.names(run.folder.open) == []
+    assert run.folder.result(0) == before
+
+
+def test_only_the_best_weights_stay(tmp_path):
+    """A few finished checkpoints, those of the best trials."""
+    run = make(tmp_path, train="tests.functions:counting", n_trials=8)
+    drive(run)
+    ranked = sorted(run.trials(), key=lambda t: t.value)
+    kept = {int(name.split(".")[0]) for name in files.names(run.folder.weights)}
+    assert kept == {t.number for t in ranked[:3]}
+    assert all(t.part == SEARCH for t in ranked)

@@ -1,0 +1,123 @@
+"""plan(): what to do next, tested with lists."""
+
+import pytest
+
+from jobs.contract import State, View
+from jobs.executor import Slots
+from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, plan, stock, used_up, winner
+from tuner.space import Space
+from tuner.study import Jobs, Study
+from tuner.trial import Trial
+
+SPACE = Space.from_table({"x": {"type": "float", "low": 0, "high": 1}})
+NONE = Slots(0, frozenset())
+
+
+def study(n_trials=20, n_workers=4, direction="minimize"):
+    """A small study."""
+    return Study("s", direction, n_trials, SPACE, jobs=Jobs(n_workers=n_workers))
+
+
+def trials(complete=0, running=0, waiting=0, part="search", of=None, first=0):
+    """Trials in some states; values fall with the number."""
+    states = [State.COMPLETE] * complete + [State.RUNNING] * running + [State.WAITING] * waiting
+    return [
+        Trial(n, state, {"x": 0.5}, part=part, of=of, value=10.0 - n if state.finished else None)
+        for n, state in enumerate(states, start=first)
+    ]
+
+
+def decide(study, trials, slots=NONE, parts=(), capacity=100):
+    """plan() with what most tests do not vary."""
+    return plan(study, trials, slots, parts, capacity)
+
+
+def test_an_empty_run_fills_its_slots_and_a_shallow_stock():
+    """As many points as workers and a few more; one job a worker."""
+    todo = decide(study(), [])
+    assert (todo.propose, todo.submit) == (4 + stock(4), 4)
+
+
+def test_the_stock_is_topped_up_as_trials_end():
+    """Never more than workers and stock are unfinished."""
+    todo = decide(study(), trials(complete=3, running=4), Slots(4, frozenset()))
+    assert (todo.propose, todo.submit) == (stock(4), 0)
+
+
+def test_queued_jobs_count_as_slots():
+    """Jobs in the queue are adopted, not submitted again."""
+    todo = decide(study(), trials(waiting=5), Slots(3, frozenset()))
+    assert todo.submit == 1
+
+
+def test_no_worker_is_submitted_that_would_find_nothing():
+    """At the end of a study the slots empty."""
+    todo = decide(study(n_trials=10), trials(complete=8, running=2), Slots(2, frozenset()))
+    assert (todo.propose, todo.submit, todo.finished) == (0, 0, False)
+    assert decide(study(n_trials=10), trials(complete=9, waiting=1)).submit == 1
+
+
+def test_nothing_is_submitted_while_slurm_does_not_answer():
+    """A job too many costs a GPU; points may wait."""
+    todo = decide(study(), [], slots=None)
+    assert (todo.propose > 0, todo.submit) == (True, 0)
+
+
+def test_a_small_machine_caps_the_workers():
+    """Two cores get two workers, whatever the study asks."""
+    assert decide(study(n_workers=8), [], capacity=2).submit == 2
+
+
+def test_the_winner_is_tested_when_the_search_is_over_and_not_before():
+    """Its parts are proposed once each."""
+    running = trials(complete=9, running=1)
+    assert decide(study(n_trials=10), running, parts=("test", "leave:1")).parts == ()
+    over = trials(complete=10)
+    todo = decide(study(n_trials=10), over, parts=("test", "leave:1"))
+    assert (todo.parts, todo.submit, todo.finished) == (("test", "leave:1"), 2, False)
+    half = over + trials(waiting=1, part="test", of=9, first=10)
+    assert decide(study(n_trials=10), half, parts=("test", "leave:1")).parts == ("leave:1",)
+
+
+def test_the_run_is_finished_when_the_parts_are():
+    """And stays so."""
+    done = trials(complete=10) + trials(complete=1, part="test", of=9, first=10)
+    assert decide(study(n_trials=10), done, parts=("test",)).finished
+
+
+def test_more_trials_go_on_with_a_finished_run():
+    """Raising n_trials searches on; a new winner is tested anew, an old one is not."""
+    done = trials(complete=10) + trials(complete=1, part="test", of=9, first=10)
+    assert decide(study(n_trials=12), done, parts=("test",)).propose == 2
+    same = [*done, *(Trial(n, State.COMPLETE, {"x": 0.1}, value=99.0) for n in (11, 12))]
+    assert decide(study(n_trials=12), same, parts=("test",)).finished
+    better = [*done, *(Trial(n, State.COMPLETE, {"x": 0.1}, value=-1.0) for n in (11, 12))]
+    assert decide(study(n_trials=12), better, parts=("test",)).parts == ("test",)
+
+
+def test_a_failed_search_ends_without_a_winner():
+    """Nothing to test, nothing to wait for."""
+    failed = [Trial(n, State.FAIL, {"x": 0.5}, reason="bug") for n in range(3)]
+    assert decide(study(n_trials=3), failed, parts=("test",)).finished
+
+
+@pytest.mark.parametrize(("direction", "number"), [("minimize", 2), ("maximize", 0)])
+def test_the_winner_is_the_best_of_the_search_alone(direction, number):
+    """A test score is never a search's value, and of equal trials the first wins."""
+    found = trials(complete=3)
+    found.append(Trial(3, State.COMPLETE, {}, part="test", of=0, value=-1e9))
+    found.append(Trial(4, State.COMPLETE, {}, value=found[number].value))
+    assert winner(study(direction=direction), found).number == number
+
+
+def test_attempts_are_bounded_and_those_that_advanced_count_less():
+    """Three barren retries, or ten attempts whatever they brought."""
+
+    def view(attempts, saved):
+        names = tuple(f"000000.{a}.checkpoint.pt" for a in range(1, saved + 1))
+        return View(frozenset(), frozenset({0}), {0: attempts}, frozenset(), {0: names})
+
+    assert not used_up(view(MAX_BARREN, 0), 0)
+    assert used_up(view(MAX_BARREN + 1, 0), 0)
+    assert not used_up(view(MAX_ATTEMPTS - 1, MAX_ATTEMPTS - 1), 0)
+    assert used_up(view(MAX_ATTEMPTS, MAX_ATTEMPTS), 0)

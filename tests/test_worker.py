@@ -1,0 +1,216 @@
+"""A worker and its attempts: claims, fences, checkpoints, failures, and where it must not go."""
+
+import math
+import os
+import signal
+import time
+
+import pytest
+
+from jobs import attempt as attempts
+from jobs import files, worker
+from jobs.attempt import Attempt, Ending
+from jobs.contract import Claim, Lost, Proposal, Result, RunFolder, State
+from jobs.worker import Leaving, work
+from models.train import Stop
+from tuner import store
+from tuner.space import Space
+from tuner.study import Jobs, Study
+
+SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """A worker replaces the handlers of its process; give them back."""
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def make(tmp_path, train="tests.functions:counting", points=(1.0,), **fixed):
+    """A run with some waiting points and no controller."""
+    study = Study(
+        "s", "minimize", 8, SPACE, train=train, fixed=fixed, jobs=Jobs(grace=0.0)
+    )  # fmt: skip
+    run = store.create(study, tmp_path / "run").folder
+    for number, x in enumerate(points):
+        run.propose(Proposal(number, {"x": x}, seed=number, origin="random"))
+    return run
+
+
+def attempt_at(run, number=0, attempt=1, leaving=lambda: "", deadline=math.inf):
+    """A claimed attempt."""
+    claim = Claim(number, attempt, "job")
+    run.claim(claim)
+    return Attempt(run, claim, leaving, deadline)
+
+
+def test_a_worker_trains_what_waits_and_leaves(tmp_path):
+    """Every waiting point gets its result, with its curve and its place."""
+    run = make(tmp_path, points=(1.0, 2.0, 3.0))
+    work(str(run.path))
+    results = [run.result(number) for number in range(3)]
+    assert [r.value for r in results] == [6.0, 12.0, 18.0]
+    assert [[m["step"] for m in r.curve] for r in results] == [list(range(6))] * 3
+    assert {r.attempts for r in results} == {1}
+
+
+def test_nobody_claims_while_the_study_stops(tmp_path):
+    """stop.json is a wish to stop."""
+    run = make(tmp_path)
+    files.replace(run.path / "stop.json", b'{"reason": "enough"}')
+    work(str(run.path))
+    assert run.look().state(0) is State.WAITING
+
+
+def test_an_exception_is_fail_with_its_traceback(tmp_path):
+    """The reason in one line, the rest in the log."""
+    run = make(tmp_path, train="tests.functions:broken")
+    work(str(run.path))
+    result = run.result(0)
+    assert (result.state, result.value) == (State.FAIL, None)
+    assert result.reason == "ValueError: the same bug every time"
+    assert "in broken" in result.log
+
+
+def test_a_slot_that_does_not_work_touches_no_trial(tmp_path, monkeypatch):
+    """A node without its GPU is the node's fault."""
+    run = make(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(worker.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="sees none"):
+        work(str(run.path), "slurm-1")
+    assert run.look().state(0) is State.WAITING
+    notes = files.names(run.jobs / "slurm-1")
+    assert [name.split(".", 1)[1] for name in notes] == ["end.json"]
+
+
+def test_a_full_job_takes_no_further_trial(tmp_path):
+    """trials_per_job."""
+    study = Study(
+        "s", "minimize", 8, SPACE, train="tests.functions:quadratic",
+        jobs=Jobs(grace=0.0, trials_per_job=2),
+    )  # fmt: skip
+    run = store.create(study, tmp_path / "run").folder
+    for number in range(3):
+        run.propose(Proposal(number, {"x": 1.0}, seed=0, origin="random"))
+    work(str(run.path))
+    assert run.look().finished == {0, 1}
+
+
+def test_the_next_attempt_goes_on_from_the_checkpoint(tmp_path):
+    """Same value, and a whole curve, as if never interrupted."""
+    run = make(tmp_path)
+    first = attempt_at(run)
+    for step in range(3):
+        first.report(step, value=step + 1.0)
+        first.save(step, lambda step=step: {"done": step + 1, "value": step + 1.0}, last=True)
+    first.report(3, value=4.0)  # killed before its checkpoint
+    run.lose(Lost(0, 1, "NODE_FAIL", by="controller"))
+    work(str(run.path))
+    result = run.result(0)
+    assert (result.value, result.attempts) == (6.0, 2)
+    assert [m["step"] for m in result.curve] == list(range(6))
+
+
+def test_a_torn_checkpoint_is_like_none(tmp_path):
+    """The attempt before it counts."""
+    run = make(tmp_path)
+    first = attempt_at(run)
+    first.save(0, lambda: {"done": 1}, last=True)
+    run.lose(Lost(0, 1, "x", by="controller"))
+    second = attempt_at(run, attempt=2)
+    run.of(0, "checkpoint", 2).write_bytes(b"PK\x03\x04 torn")
+    assert second.load() == {"done": 1}
+
+
+def test_a_fenced_attempt_stops_at_its_next_report(tmp_path, monkeypatch):
+    """Somebody else's attempt counts by now; the disk is asked every thirty seconds at most."""
+    run = make(tmp_path)
+    sleeper = attempt_at(run)
+    sleeper.report(0, value=1.0)
+    run.lose(Lost(0, 1, "gone", by="controller"))
+    sleeper.report(1, value=1.0)  # not asked yet
+    monkeypatch.setattr(attempts, "_LOOK_EVERY", 0.0)
+    with pytest.raises(Stop):
+        sleeper.report(2, value=1.0)
+    assert sleeper.ending is Ending.FENCED
+
+
+def test_a_worker_that_is_told_to_leave_saves_this_epoch_first(tmp_path):
+    """SIGTERM, USR2 and the job's end: checkpoint, hand the trial back, lose nothing."""
+    run = make(tmp_path)
+    word = []
+    leaver = attempt_at(run, leaving=lambda: word[0] if word else "")
+    leaver.report(0, value=1.0)
+    leaver.save(0, lambda: {"done": 1, "value": 1.0})
+    word.append("SIGTERM")
+    leaver.report(1, value=2.0)
+    with pytest.raises(Stop):
+        leaver.save(1, lambda: {"done": 2, "value": 2.0})
+    assert (leaver.ending, leaver.why) == (Ending.RELEASED, "SIGTERM")
+    assert leaver.load() == {"done": 2, "value": 2.0}
+
+
+def test_a_training_without_checkpoints_leaves_at_its_next_report(tmp_path):
+    """There is nothing to save."""
+    with pytest.raises(Stop):
+        attempt_at(make(tmp_path), leaving=lambda: "SIGTERM").report(0, value=1.0)
+
+
+def test_the_end_of_the_job_is_seen_coming(tmp_path):
+    """TIMEOUT is said before Slurm says it."""
+    hurried = attempt_at(make(tmp_path), deadline=time.time() + 5)
+    with pytest.raises(Stop):
+        hurried.report(0, value=1.0)
+    assert hurried.why == "TIMEOUT"
+
+
+def test_a_signal_only_leaves_a_word():
+    """The handler of USR2 is ours and not submitit's, which would requeue the job."""
+    leaving = Leaving()
+    assert leaving() == ""
+    os.kill(os.getpid(), signal.SIGUSR2)
+    assert leaving() == "SIGUSR2"
+
+
+def test_a_given_back_trial_waits_with_its_reason(tmp_path, monkeypatch):
+    """The worker itself says that its attempt is over: nobody needs to wait for a grace."""
+    run = make(tmp_path)
+    monkeypatch.setattr(worker.Leaving, "__call__", once_the_first_epoch_is_there(run))
+    work(str(run.path))
+    assert run.look().state(0) is State.WAITING
+    assert files.read(run.of(0, "lost", 1))["reason"] == "SIGTERM"
+    monkeypatch.undo()
+    work(str(run.path))
+    assert (run.result(0).value, run.result(0).attempts) == (6.0, 2)
+
+
+def once_the_first_epoch_is_there(run):
+    """A signal in the first epoch."""
+    return lambda self: "SIGTERM" if files.read_lines(run.of(0, "metrics", 1)) else ""
+
+
+def test_a_trial_that_ended_elsewhere_is_not_trained(tmp_path, monkeypatch):
+    """A worker stopped between listing and claiming looks again after its claim."""
+    run = make(tmp_path)
+    claim = RunFolder.claim
+
+    def late(folder, claimed):
+        run.publish(Result(0, State.COMPLETE, {"x": 1.0}, value=42.0))
+        return claim(folder, claimed)
+
+    monkeypatch.setattr(RunFolder, "claim", late)
+    work(str(run.path))
+    assert run.result(0).value == 42.0
+    assert files.read_lines(run.of(0, "metrics", 1)) == []
+
+
+def test_numbers_that_are_none_are_recorded_as_null(tmp_path):
+    """JSON has no NaN, and other tools read these files."""
+    tried = attempt_at(make(tmp_path))
+    tried.report(0, loss=math.nan, value=1.0)
+    assert tried.curve()[0]["loss"] is None
