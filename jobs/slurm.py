@@ -39,10 +39,15 @@ def queue(name: str) -> list[Row] | None:
 
 
 def ended_as(job: str) -> str:
-    """Slurm's word for how a job ended, from accounting; empty where there is none."""
-    answer = _ask("sacct", "-X", "-n", "-P", "-j", job, "-o", "State")
-    # "CANCELLED by 1000": the first word is the state
-    return answer.split()[0] if answer and answer.split() else ""
+    """Slurm's word for how a job ended, from accounting; empty where there is none.
+
+    A step that ran out of memory leaves its job as FAILED: the steps are asked too.
+    """
+    answer = _ask("sacct", "-n", "-P", "-j", job, "-o", "State")
+    words = [line.split()[0] for line in (answer or "").splitlines() if line.strip()]
+    if "OUT_OF_MEMORY" in words:
+        return "OUT_OF_MEMORY"
+    return words[0] if words else ""  # "CANCELLED by 1000": the first word is the state
 
 
 def own_job() -> str:

@@ -28,7 +28,7 @@ def counting(params, data, report, checkpoint, seed):
     for step in range(state["done"], 6):
         state = {"done": step + 1, "value": state["value"] + params["x"]}
         report(step, value=state["value"])
-        checkpoint.save(step, lambda: state)
+        checkpoint.save(step, lambda state=state: state)
         if params.get("kill_at") == step and Path(params["once"]).exists():
             Path(params["once"]).unlink()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MAY_IMPORT = {"tuner": {"tuner", "jobs", "models"}, "jobs": {"jobs", "models"}, "models": {"models"}}
+MAY_IMPORT = {
+    "tuner": {"tuner", "jobs", "models"},
+    "jobs": {"jobs", "models"},
+    "models": {"models"},
+}
 
 
 def modules():
@@ -63,7 +67,9 @@ def test_models_need_torch_and_numpy_only():
 def loaded_by(*names):
     """The modules that are loaded after importing some in a new interpreter."""
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     return set(answer.stdout.split())
 
 

@@ -52,7 +52,8 @@ def test_a_result_outlives_whatever_reappears(run):
     run.propose(Proposal(0, {"x": 9}, seed=9, origin="sleeper"))
     view = run.look()
     assert view.finished == {0}
-    assert not view.numbers(State.WAITING) and not view.numbers(State.RUNNING)
+    assert not view.numbers(State.WAITING)
+    assert not view.numbers(State.RUNNING)
     assert not view.holds(Claim(0, 3, "sleeper"))
 
 

@@ -8,8 +8,8 @@ import pytest
 from jobs import files
 from jobs.contract import SEARCH, Claim, State
 from jobs.executor import Inline, Slots
-from tuner import samplers, store
 from tuner import controller as controllers
+from tuner import samplers, store
 from tuner.controller import Controller
 from tuner.space import Space
 from tuner.study import Jobs, Study
@@ -72,7 +72,9 @@ def test_a_restart_at_any_tick_changes_no_proposal(tmp_path):
         again = store.Store(parts.path)
         if Controller(again, Inline(again.folder)).tick().finished:
             break
-    assert [t.params for t in whole.trials()] == [t.params for t in store.Store(parts.path).trials()]
+    assert [t.params for t in whole.trials()] == [
+        t.params for t in store.Store(parts.path).trials()
+    ]
 
 
 def test_enqueued_points_come_first(tmp_path):

@@ -119,7 +119,7 @@ def test_a_second_controller_leaves_and_does_no_harm(tmp_path):
     path = study_file(tmp_path, "sleep", 4, "seconds = 3")
     run = tmp_path / "run"
     first = start(tmp_path, "tuner.run", path, "--folder", run)
-    wait_for(lambda: (run / "controller.json").exists(), 60)
+    wait_for((run / "controller.json").exists, 60)
     second = start(tmp_path, "tuner.run", path, "--folder", run)
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 0
@@ -145,7 +145,9 @@ def test_workers_are_spread_over_the_gpus(tmp_path, monkeypatch):
     assert Local(run, ["2", "5"], per_gpu=3).capacity == 6
     assert Local(run, [], per_gpu=3).capacity == len(os.sched_getaffinity(0))
     started = []
-    monkeypatch.setattr(executors, "_start", lambda folder, name, gpu: started.append(gpu) or Self())
+    monkeypatch.setattr(
+        executors, "_start", lambda folder, name, gpu: started.append(gpu) or Self()
+    )
     Local(run, ["2", "5"], per_gpu=2).submit(4)
     assert sorted(started) == ["2", "2", "5", "5"]
 

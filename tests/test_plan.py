@@ -18,7 +18,7 @@ def study(n_trials=20, n_workers=4, direction="minimize"):
     return Study("s", direction, n_trials, SPACE, jobs=Jobs(n_workers=n_workers))
 
 
-def trials(complete=0, running=0, waiting=0, part="search", of=None, first=0):
+def trials(complete=0, running=0, waiting=0, *, part="search", of=None, first=0):
     """Trials in some states; values fall with the number."""
     states = [State.COMPLETE] * complete + [State.RUNNING] * running + [State.WAITING] * waiting
     return [

@@ -87,7 +87,7 @@ BAD = {
     "no such module": (GOOD.replace("tests.functions", "tests.nothing"), "train", "import"),
     "fixed and searched": (GOOD + "[fixed]\nx = 1", "fixed.x", "remove"),
     "missing data": (GOOD + '[data]\nsource = "gone.csv"\ntarget = "a"', "data.source", "gone.csv"),
-    "unknown data key": (GOOD + '[data]\nsource = "prototype"\nwidnow = 3', "data.widnow", "window"),
+    "unknown data key": (GOOD + '[data]\nsource = "prototype"\nwidnow = 3', "data.widnow", "known"),
 }  # fmt: skip
 
 
@@ -157,18 +157,21 @@ CHANGES = {
     "direction": ("minimize", "maximize", "direction"),
     "sampler": ('"random"', '"tpe"', "sampler"),
     "objective": ("quadratic", "sleep", "train"),
-    "data": ("[space]", '[data]\nsource = "prototype"\nwindow = 20\n[space]', "data.source"),
+    "data": ("window = 20", "window = 30", "data.window"),
 }
+
+
+WITH_DATA = GOOD + '[data]\nsource = "prototype"\ntarget = "target"\nwindow = 20\n'
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_study_on_an_existing_run_is_refused(tmp_path, change):
     """The difference is shown, and the run stays as it was."""
     old, new, key = CHANGES[change]
-    run = store.create(study.read(write(tmp_path, GOOD)), tmp_path / "run")
+    run = store.create(study.read(write(tmp_path, WITH_DATA)), tmp_path / "run")
     before = (run.path / "settings.json").read_bytes()
     with pytest.raises(BadInput) as caught:
-        store.create(study.read(write(tmp_path, GOOD.replace(old, new))), tmp_path / "run")
+        store.create(study.read(write(tmp_path, WITH_DATA.replace(old, new))), tmp_path / "run")
     assert caught.value.key == key
     assert (run.path / "settings.json").read_bytes() == before
 
