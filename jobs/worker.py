@@ -208,7 +208,8 @@ def work(run: str, submission: str = "") -> None:
             os.environ["TUNER_DEVICE"] = "cpu"
         _prove_device(orders.device)
         worker = Worker(folder, orders, here, leaving)
-        files.write_once(note.with_name(note.name + READY), {"time": time.time()})
+        ready = note.with_name(note.name + READY)
+        files.patiently(lambda: files.write_once(ready, {"time": time.time()}))
         end |= {"reason": worker.run(), "trials": worker.finished}
     except BaseException:
         end |= {"error": traceback.format_exc()[-LOG_TAIL:], "trials": 0}

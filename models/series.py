@@ -93,12 +93,10 @@ class Series:
         if part not in {"search", "test"}:
             raise DataError("part", f"a series has no {part!r}", "use search or test")
         known = self.measured[self.hours < self.validation_from]
-        for name, empty in zip(self.columns, np.isnan(known).all(axis=0), strict=True):
-            if empty:
-                key = "target" if name == self.columns[0] else "features"
-                raise DataError(
-                    key, f"{name!r} has no value before the first border", "leave it out"
-                )
+        for column, name in enumerate(self.columns):
+            if np.isnan(known[:, column]).all():
+                key = "features" if column else "target"
+                raise DataError(key, f"{name!r} is empty before the first border", "leave it out")
         mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
         std[std == 0] = 1
         scaled = np.nan_to_num((self.measured - mean) / std)  # before the first value: the mean

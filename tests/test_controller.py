@@ -11,7 +11,7 @@ from jobs.executor import Inline, Slots
 from tuner import controller as controllers
 from tuner import samplers, store
 from tuner.controller import Controller
-from tuner.space import Space
+from tuner.space import BadInput, Space
 from tuner.study import Jobs, Study
 
 SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
@@ -199,6 +199,16 @@ def test_what_a_sleeper_brings_back_is_ignored_and_swept(tmp_path):
     assert drive(run).finished
     assert files.names(run.folder.open) == []
     assert run.folder.result(0) == before
+
+
+def test_a_run_with_a_hole_is_waited_for_and_then_refused(tmp_path, monkeypatch):
+    """A stale listing shows holes for a minute; a deleted file shows them for ever."""
+    run = make(tmp_path, n_trials=3)
+    drive(run)
+    run.folder.result_path(1).unlink()
+    monkeypatch.setattr(store, "_LATE", 0.3)
+    with pytest.raises(BadInput, match="has no trial 1"):
+        run.view()
 
 
 def test_only_the_best_weights_stay(tmp_path):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -206,10 +205,3 @@ def test_resume_without_a_run_says_what_to_do(tmp_path):
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert "python -m tuner.run" in answer.stderr
-
-
-def test_the_readme_names_every_key(tmp_path):
-    """A key that nobody can find is no key."""
-    readme = Path(REPOSITORY, "README.md").read_text()
-    fields = [*study.Study.__dataclass_fields__, *study.Jobs.__dataclass_fields__]
-    assert [name for name in fields if name not in readme] == []

@@ -1,44 +1,40 @@
 """hyperopt's one home: its TPE, and `FileTrials`, a `hyperopt.Trials` on a run's folder."""
 
-import json
+import math
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Any, final
 
 import hyperopt
 from hyperopt import hp
-from hyperopt.base import (
-    JOB_STATE_DONE,
-    JOB_STATE_ERROR,
-    JOB_STATE_NEW,
-    JOB_STATE_RUNNING,
-    STATUS_FAIL,
-    STATUS_OK,
-)
 
 from jobs import files
 from jobs.contract import Proposal, Result, RunFolder, State
+from tuner import documents
+from tuner.documents import Document
 from tuner.samplers import point_seed
 
 __all__ = ["FileTrials", "hp", "suggest"]
 
-Document = dict[str, Any]
+Told = Sequence[tuple[Mapping[str, Any], float | None]]  # points with losses, None while in work
+_ENDED = (hyperopt.JOB_STATE_DONE, hyperopt.JOB_STATE_ERROR)
+_STATES = {State.WAITING: hyperopt.JOB_STATE_NEW, State.RUNNING: hyperopt.JOB_STATE_RUNNING}
 
 
-def suggest(space: Mapping[str, Any], told: Sequence[tuple[Mapping[str, Any], float | None]],
-            seed: int) -> Mapping[str, Any]:  # fmt: skip
+def suggest(space: Mapping[str, Any], told: Told, seed: int) -> dict[str, Any]:
     """One point of hyperopt's TPE, as the value of every label.
 
-    `space` has a hyperopt expression a label. `told` are earlier points with their losses, None
-    for one that is still in work: hyperopt takes it for a bad one, which keeps others away.
+    `space` has a hyperopt expression a label. hyperopt takes a told point without a loss for a
+    bad one, which keeps others away from where one is in work.
     """
     trials = hyperopt.Trials()
     trials.insert_trial_docs([_told(i, vals, loss, space) for i, (vals, loss) in enumerate(told)])
     trials.refresh()
     domain = hyperopt.Domain(lambda _: 0.0, dict(space))
     found = hyperopt.tpe.suggest([len(told)], domain, trials, seed, n_startup_jobs=0, verbose=False)
-    return {label: vals[0] for label, vals in found[0]["misc"]["vals"].items() if vals}
+    return {label: vals[0] for label, vals in found[0]["misc"]["vals"].items()}
 
 
 @final
@@ -46,141 +42,185 @@ class FileTrials(hyperopt.Trials):  # type: ignore[misc]
     """Trials that are files: `hyperopt.fmin(fn, space, ..., trials=FileTrials(folder))`.
 
     Every evaluation is in the folder when it ends, and a new process sees it: a second `fmin`
-    with a larger `max_evals` goes on, beginning with the points that a killed one left. With
-    `asynchronous` the points go to the workers of the folder's run (its sampler "external"),
-    which train `params` and never see `fn`. Nothing is pickled into the folder.
+    with a larger `max_evals` goes on, and begins with the points that a killed one had in work.
+    One process at a time evaluates in a folder.
+
+    With `asynchronous` the points go to the workers of the folder's run (its sampler being
+    "external"), as with MongoTrials. They train what the space, a dict, evaluates to, and never
+    see `fn`; several processes may propose. Values of a run that maximises become losses.
+
+    Side effects: makes the folder, writes proposals and results, and for workers' points
+    hyperopt's own view of them in fmin/. Nothing is pickled into the folder. Attachments stay in
+    memory.
     """
 
     def __init__(self, folder: str | Path, asynchronous: bool = False) -> None:
+        super().__init__(refresh=False)
         self.folder = RunFolder(Path(folder))
         self.folder.make()
         self.asynchronous = asynchronous
+        self._views = self.folder.path / "fmin"
+        if asynchronous:
+            files.make_folder(self._views)
+        study = (files.read(self.folder.path / "run.json") or {}).get("study", {})
+        self._sign = -1.0 if study.get("direction") == "maximize" else 1.0
+        self._seed = study.get("seed", 0)
         self._space: Any = None
-        self._published: set[int] = set()
-        self._opened = False  # points found at the start are ours to evaluate, later ones are not
-        super().__init__()
+        self._settled: set[int] = set()  # numbers whose results are read or written
+        self._left: list[Document] = []  # points that a killed process had in work
+        self._dynamic_trials = documents.Documents(self._settle)
+        self.refresh()
 
-    def fmin(self, fn: Any, space: Any, **options: Any) -> Any:
-        """What `hyperopt.fmin` calls; remembers the space, which says what a worker is to train."""
+    def fmin(self, fn: Any, space: Any, *args: Any, **options: Any) -> Any:
+        """What `hyperopt.fmin` calls: remembers the space, and takes up what was left."""
         self._space = space
-        return super().fmin(fn, space, **options)
+        if not self.asynchronous:
+            waiting = map(self.folder.proposal, self.folder.look().numbers(State.WAITING))
+            self._left = [_new(p.number, p.params) for p in waiting if p is not None]
+            self._dynamic_trials[:] = [d for d in self._dynamic_trials if d["state"] in _ENDED]
+            self.refresh()
+        return super().fmin(fn, space, *args, **options)
 
     def refresh(self) -> None:
-        """Publish what was evaluated here, and read what others did."""
-        for document in self._dynamic_trials:
-            ended = document["state"] in (JOB_STATE_DONE, JOB_STATE_ERROR)
-            if ended and document["tid"] not in self._published:
-                self._publish(document)
+        """Publish what was evaluated here, and read what was elsewhere."""
         self._read()
         super().refresh()
 
-    def new_trial_ids(self, n: int) -> list[int]:
-        """The next numbers of the run."""
-        first = max(self.folder.look().size, 1 + max(self._ids, default=-1))
-        self._ids.update(range(first, first + n))
-        return list(range(first, first + n))
-
-    def count_by_state_unsynced(self, state: Any) -> int:
+    def count_by_state_unsynced(self, arg: Any) -> int:
         """hyperopt's count, after a look at the folder."""
         self._read()
-        return int(super().count_by_state_unsynced(state))
+        return int(super().count_by_state_unsynced(arg))
+
+    def delete_all(self) -> None:
+        """Raise RuntimeError: a published result stays."""
+        raise RuntimeError(f"results are never taken back; remove {self.folder.path} instead")
 
     def _insert_trial_docs(self, docs: list[Document]) -> list[int]:
-        for document in docs:
-            number = document["tid"]
-            proposal = Proposal(
-                number, self._params(document), point_seed(0, number), "fmin", time=time.time()
-            )
-            if not self.folder.propose(proposal):
-                raise RuntimeError(f"point {number} of {self.folder.path} is somebody else's")
-        added: list[int] = super()._insert_trial_docs(docs)
+        """Propose points under the next free numbers; what was left takes the place of new ones."""
+        left, self._left = self._left[: len(docs)], self._left[len(docs) :]
+        new = docs[len(left) :]
+        for document in new:
+            self._propose(document)
+        added: list[int] = super()._insert_trial_docs([*left, *new])
         return added
+
+    def _propose(self, document: Document) -> None:
+        params, now = self._params(document), time.time()
+        number = max([d["tid"] for d in self._dynamic_trials], default=-1) + 1
+        number = max(number, self.folder.look().size)
+        while not self.folder.propose(
+            Proposal(number, params, point_seed(self._seed, number), "fmin", time=now)
+        ):
+            number += 1  # another process was faster
+        documents.renumber(document, number)
+        if self.asynchronous:
+            files.write_once(self._view(number), {"misc": documents.plain(document["misc"])})
 
     def _params(self, document: Document) -> dict[str, Any]:
         """What is to be evaluated: for workers the params, here hyperopt's own values."""
-        vals = _plain(document["misc"]["vals"])
-        values = {label: val[0] if val else None for label, val in vals.items()}
+        vals = documents.plain(document["misc"]["vals"])
         if not self.asynchronous:
-            return values
-        active = {label: value for label, value in values.items() if value is not None}
-        params = _plain(hyperopt.space_eval(self._space, active))
+            return {label: val[0] if val else None for label, val in vals.items()}
+        active = {label: val[0] for label, val in vals.items() if val}
+        params = documents.plain(hyperopt.space_eval(self._space, active))
         if not isinstance(params, dict):
             raise TypeError("workers need a space that is a dict of params")
         return params
 
-    def _publish(self, document: Document) -> None:
-        number, result = document["tid"], _plain(document["result"])
-        good = document["state"] == JOB_STATE_DONE and result.get("status") == STATUS_OK
-        reason = "" if good else _why(document)
-        proposal = self.folder.proposal(number)
-        self.folder.publish(
-            Result(
-                number,
-                State.COMPLETE if good else State.FAIL,
-                proposal.params if proposal else self._params(document),
-                value=float(result["loss"]) if good else None,
-                reason=reason,
-                origin="fmin",
-                extra={"result": result, "misc": _plain(document["misc"])},
-            )
-        )
-        self._published.add(number)
-        files.remove([self.folder.of(number, "proposal")])  # its result is the guard now
+    def _settle(self, document: Document) -> None:
+        """Publish a document's outcome, once."""
+        if document["state"] not in _ENDED or document["tid"] in self._settled:
+            return
+        result = _result(document, self._sign, self.folder.proposal(document["tid"]))
+        if files.patiently(lambda: self.folder.publish(result)):
+            self._settled.add(result.number)
+            files.remove([self.folder.of(result.number, "proposal")])
+        elif (theirs := self.folder.result(result.number)) is not None:
+            self._take(theirs, document)
 
     def _read(self) -> None:
-        known = {document["tid"]: document for document in self._dynamic_trials}
         view = self.folder.look()
-        for number in range(view.size):
-            if number in self._published:
-                continue
-            if number in view.finished:
-                self._take(number, known.get(number))
-            elif number not in known and (proposal := self.folder.proposal(number)) is not None:
-                ours = not (self._opened or self.asynchronous)
-                state = JOB_STATE_NEW if ours else JOB_STATE_RUNNING
-                self._dynamic_trials.append(_document(number, state, proposal.params))
-        self._opened = True
+        known = {document["tid"]: document for document in self._dynamic_trials}
+        due = view.finished - self._settled
+        if self.asynchronous:
+            known |= self._opened(known)
+            due &= known.keys()  # the others are not hyperopt's: enqueued ones, a winner's parts
+        for number in sorted(due):
+            if (result := self.folder.result(number)) is not None:
+                self._take(result, known.get(number))
+        if self.asynchronous:
+            for number, document in known.items():
+                if (state := view.state(number)) is not None:
+                    document["state"] = _STATES[state]
 
-    def _take(self, number: int, document: Document | None) -> None:
-        """Read the outcome of a trial into its document, or into a new one."""
-        result = self.folder.result(number)
-        if result is None:
-            return
+    def _opened(self, known: Mapping[int, Document]) -> dict[int, Document]:
+        """Documents of points that another process gave to the workers."""
+        numbers = {int(name.removesuffix(".json")) for name in files.names(self._views)}
+        opened = {}
+        for number in sorted(numbers - known.keys()):
+            if (record := files.read(self._view(number))) is not None:
+                opened[number] = {**_new(number, {}), "misc": record["misc"]}
+        self._dynamic_trials.extend(opened.values())
+        return opened
+
+    def _take(self, result: Result, document: Document | None) -> None:
+        """Read an outcome into its document, or into a new one."""
+        self._settled.add(result.number)
+        extra = result.extra
         if document is None:
-            document = _document(number, JOB_STATE_DONE, result.params)
+            if "misc" not in extra:
+                return  # a trial that hyperopt never saw
+            document = {**_new(result.number, {}), "misc": extra["misc"]}
             self._dynamic_trials.append(document)
-        document["state"] = JOB_STATE_DONE if result.value is not None else JOB_STATE_ERROR
-        document["misc"] |= result.extra.get("misc", {})
-        outcome = {"status": STATUS_OK, "loss": result.value}
-        if result.value is None:
-            outcome = {"status": STATUS_FAIL, "failure": result.reason}
-        document["result"] = {**outcome, **result.extra.get("result", {})}
-        self._published.add(number)
+        if "result" in extra:
+            document |= {"state": extra["state"], "result": dict(extra["result"])}
+            if "loss" in document["result"]:
+                document["result"]["loss"] = float(document["result"]["loss"])
+        elif result.value is not None:
+            outcome = {"status": hyperopt.STATUS_OK, "loss": self._sign * result.value}
+            document |= {"state": hyperopt.JOB_STATE_DONE, "result": outcome}
+        else:
+            document["misc"]["error"] = (result.state.value, result.reason)
+            document |= {
+                "state": hyperopt.JOB_STATE_ERROR,
+                "result": {"status": hyperopt.STATUS_FAIL},
+            }
+
+    def _view(self, number: int) -> Path:
+        return self._views / f"{number:06d}.json"
 
 
 def _told(number: int, vals: Mapping[str, Any], loss: float | None, space: Any) -> Document:
-    state = JOB_STATE_RUNNING if loss is None else JOB_STATE_DONE
-    document = _document(number, state, {label: vals.get(label) for label in space})
-    document["result"] = {"status": "new"} if loss is None else {"status": STATUS_OK, "loss": loss}
-    return document
+    document = _new(number, {label: vals.get(label) for label in space})
+    if loss is None:
+        return {**document, "state": hyperopt.JOB_STATE_RUNNING}
+    return {
+        **document,
+        "state": hyperopt.JOB_STATE_DONE,
+        "result": {"status": hyperopt.STATUS_OK, "loss": loss},
+    }
 
 
-def _document(number: int, state: int, values: Mapping[str, Any]) -> Document:
-    vals = {label: [] if value is None else [value] for label, value in values.items()}
-    idxs = {label: [number] if val else [] for label, val in vals.items()}
-    misc = {"tid": number, "cmd": None, "workdir": None, "idxs": idxs, "vals": vals}
-    nothing = dict.fromkeys(("spec", "exp_key", "owner", "book_time", "refresh_time"))
-    result = {"status": "new"}
-    return {"state": state, "tid": number, "misc": misc, "result": result, "version": 0, **nothing}
+def _new(number: int, values: Mapping[str, Any]) -> Document:
+    return documents.document(number, hyperopt.JOB_STATE_NEW, values)
 
 
-def _why(document: Document) -> str:
-    error = document["misc"].get("error")
-    return ": ".join(error) if error else str(document["result"].get("failure", "status fail"))
-
-
-def _plain(value: Any) -> Any:
-    """The same as JSON would bring it back; numpy's numbers become plain ones, the rest text."""
-    return json.loads(
-        json.dumps(value, default=lambda x: x.item() if hasattr(x, "item") else str(x))
+def _result(document: Document, sign: float, proposal: Proposal | None) -> Result:
+    """What is published of a document; its loss counts if hyperopt calls it ok and it is finite."""
+    result, misc, began = document["result"], document["misc"], document["book_time"]
+    reason = ": ".join(misc.get("error", ())) or str(result.get("failure", result["status"]))
+    good = document["state"] == hyperopt.JOB_STATE_DONE and result["status"] == hyperopt.STATUS_OK
+    if good and not math.isfinite(result["loss"]):
+        good, reason = False, f"the loss is {result['loss']}"
+    ended = document["refresh_time"]
+    return Result(
+        document["tid"],
+        State.COMPLETE if good else State.FAIL,
+        proposal.params if proposal else {},
+        value=sign * float(result["loss"]) if good else None,
+        reason="" if good else reason,
+        origin="fmin",
+        extra={k: documents.plain(document[k]) for k in ("state", "result", "misc")},
+        started=began.replace(tzinfo=UTC).timestamp() if began else None,
+        seconds=(ended - began).total_seconds() if began and ended else None,
     )

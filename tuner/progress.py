@@ -25,7 +25,7 @@ class Progress:
         self.stream = stream
         self.bar = (
             tqdm(total=study.n_trials, file=stream, unit="trial", dynamic_ncols=True,
-                 bar_format="{desc} {bar} {n_fmt}/{total_fmt}  {postfix}")
+                 bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}")
             if stream.isatty() else None
         )  # fmt: skip
         self._shown = ""

@@ -20,6 +20,7 @@ from tuner.plots import convergence, importance, process
 from tuner.results import best, chosen_epoch, csv, metric, minimised, parts, searched, table
 from tuner.space import BadInput
 from tuner.store import Store
+from tuner.study import OURS
 from tuner.style import png
 from tuner.trial import Trial
 from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines
@@ -105,14 +106,15 @@ def tested(store: Store, trials: Sequence[Trial]) -> Tested:
     """The winner against the baselines, as far as its parts are trained."""
     study, winner = store.study, best(store.study, trials)
     trained = parts(winner, trials) if winner else {}
+    if study.train != OURS or not study.data:
+        return Tested(missing="only our own training on [data] has a test part")
     if not trained:
         return Tested(missing=_why_untested(winner, trials))
     try:
         data = study.load_data()
     except BadInput as error:
         return Tested(missing=str(error))
-    if data is None:
-        return Tested(missing="the study names no data")
+    assert data is not None  # see above
     spec = {"data": study.data, "hash": store.run["study"].get("data_hash")}
     rivals = baselines.cached(store.folder.report / "baselines.json", spec, data)
     left = leave_one_out(trained, rivals)

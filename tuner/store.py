@@ -16,6 +16,7 @@ from tuner.study import IDENTITY, Study
 from tuner.trial import Trial
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
+_LATE = 180.0  # seconds: three times what NFS may take to show a new file
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
 
@@ -42,9 +43,14 @@ class Store:
         return str(self.run["id"])
 
     def view(self) -> View:
-        """A listing without gaps; waits out a stale one."""
+        """A listing without gaps; waits out a stale one, raises BadInput if it stays so."""
+        end = time.monotonic() + _LATE
         while not (view := files.patiently(self.folder.look)).whole:
-            time.sleep(0.2)  # NFS shows a directory up to a minute late
+            if time.monotonic() > end:
+                missing = min(set(range(view.size)) - view.finished - view.proposed)
+                remedy = "restore its files, or start another run"
+                raise BadInput("", f"has no trial {missing}, but later ones", remedy)
+            time.sleep(0.2)
         return view
 
     def trials(self, view: View | None = None) -> list[Trial]:
@@ -170,7 +176,7 @@ def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str =
 
 
 def _number(name: str) -> int:
-    head = name.split(".")[0]
+    head = name.split(".", maxsplit=1)[0]
     return int(head) if head.isdigit() else -1
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tuner.losses import has_value
 from tuner.samplers import point_seed
-from tuner.samplers.random import sobol
+from tuner.samplers.random import initial
 from tuner.space import Space
 from tuner.surrogate import Surrogate
 from tuner.trial import Trial
 
-_ENOUGH = 3  # finished trials with a value, below which there is nothing to model
+_ENOUGH = 3  # trials with a value, below which there is nothing to model
 
 
 def suggest(
@@ -21,15 +22,14 @@ def suggest(
     trials alone, so `n` points at once are those that one after the other would give.
     """
     first = len(trials)
-    finished = sum(trial.value is not None for trial in trials)
-    initial = n if finished < _ENOUGH else max(0, min(n, n_initial - first))
-    points = sobol(space, seed, first, initial) if initial else []
-    if initial == n:
+    modelled = sum(map(has_value, trials)) >= _ENOUGH
+    spread = min(n, max(0, n_initial - first)) if modelled else n
+    points = initial(space, trials, spread, seed)
+    if spread == n:
         return points
     surrogate = Surrogate(space, trials, seed)
-    pending = [trial.params for trial in trials if not trial.state.finished]
-    surrogate.believe([*pending, *points])
-    for number in range(first + initial, first + n):
+    surrogate.believe([*(t.params for t in trials if not t.state.finished), *points])
+    for number in range(first + spread, first + n):
         points.append(surrogate.ask(point_seed(seed, number)))
         surrogate.believe(points[-1:])
     return points
