@@ -109,6 +109,25 @@ class Result:
     host: str = ""
     device: str = ""
 
+    @classmethod
+    def of_attempt(cls, proposal: Proposal, claim: Claim, state: State, **more: Any) -> "Result":
+        """The outcome of an attempt at a proposal; `more` are further fields."""
+        return cls(
+            number=proposal.number,
+            state=state,
+            params=proposal.params,
+            part=proposal.part,
+            seed=proposal.seed,
+            origin=proposal.origin,
+            of=proposal.of,
+            pending=proposal.pending,
+            attempts=claim.attempt,
+            job=claim.job,
+            host=claim.host,
+            device=claim.device,
+            **more,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -91,25 +91,9 @@ def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | N
 def _result(
     attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
 ) -> Result:
-    claim = attempt.claim
-    return Result(
-        number=proposal.number,
-        state=state,
-        params=proposal.params,
-        part=proposal.part,
-        seed=proposal.seed,
-        origin=proposal.origin,
-        of=proposal.of,
-        pending=proposal.pending,
-        curve=attempt.curve(),
-        attempts=claim.attempt,
-        started=started,
-        seconds=time.time() - started,
-        job=claim.job,
-        host=claim.host,
-        device=claim.device,
-        **more,
-    )
+    times = {"started": started, "seconds": time.time() - started}
+    curve = attempt.curve()
+    return Result.of_attempt(proposal, attempt.claim, state, curve=curve, **times, **more)
 
 
 def _reason(error: Exception) -> str:

@@ -92,12 +92,14 @@ def _loop(store: Store, executor: Executor, once: bool) -> int:
 
 
 def _farewell(store: Store, executor: Executor) -> int:
-    """Let local workers save what they have; a second Ctrl-C does not wait for them."""
+    """Let workers end: jobs with their trial, local ones with their epoch, which is waited for."""
     store.stop("Ctrl-C")
     executor.leave()
-    print("\nCtrl-C: workers end after this epoch and lose nothing", file=sys.stderr)
-    with contextlib.suppress(KeyboardInterrupt):
-        _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
+    what = "jobs end with the trial they train" if executor.shared else "workers save this epoch"
+    print(f"\nCtrl-C: {what}; nothing is lost", file=sys.stderr)
+    if not executor.shared:
+        with contextlib.suppress(KeyboardInterrupt):
+            _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
     print(f"to go on: {resume_line(store)}", file=sys.stderr)
     return INTERRUPTED
 

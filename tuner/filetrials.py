@@ -149,9 +149,9 @@ class FileTrials(hyperopt.Trials):  # type: ignore[misc]
             if (result := self.folder.result(number)) is not None:
                 self._take(result, known.get(number))
         if self.asynchronous:
-            for number, document in known.items():
+            for number in known.keys() - self._settled:
                 if (state := view.state(number)) is not None:
-                    document["state"] = _STATES[state]
+                    known[number]["state"] = _STATES[state]
 
     def _opened(self, known: Mapping[int, Document]) -> dict[int, Document]:
         """Documents of points that another process gave to the workers."""

@@ -75,7 +75,8 @@ class Store:
         """End a trial whose attempts are used up; its FAIL is its result."""
         proposal = self.folder.proposal(claim.number)
         if proposal is not None:
-            self.folder.publish(_failed(proposal, claim, reason))
+            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason)
+            self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
         """Declare an attempt dead: its trial waits again."""
@@ -182,24 +183,6 @@ def _number(name: str) -> int:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{n: metadata.version(n) for n in _VERSIONS}}
-
-
-def _failed(proposal: Proposal, claim: Claim, reason: str) -> Result:
-    return Result(
-        number=proposal.number,
-        state=State.FAIL,
-        params=proposal.params,
-        part=proposal.part,
-        reason=reason,
-        seed=proposal.seed,
-        origin=proposal.origin,
-        of=proposal.of,
-        pending=proposal.pending,
-        attempts=claim.attempt,
-        job=claim.job,
-        host=claim.host,
-        device=claim.device,
-    )
 
 
 def _finished(result: Result) -> Trial:
