@@ -28,7 +28,7 @@ class Progress:
                  bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}")
             if stream.isatty() else None
         )  # fmt: skip
-        self._shown = ""
+        self._shown: object = None
         self._at = 0.0
 
     def __enter__(self) -> "Progress":
@@ -50,8 +50,8 @@ class Progress:
             self.bar.n = _count(status.trials)
             self.bar.set_description_str(self.study.name, refresh=False)
             self.bar.set_postfix_str(f"{words}  {_left(self.study, status)}")
-        elif words != self._shown or time.monotonic() - self._at > _LINE_EVERY:
-            self._shown, self._at = words, time.monotonic()
+        elif (news := _news(status)) != self._shown or time.monotonic() - self._at > _LINE_EVERY:
+            self._shown, self._at = news, time.monotonic()
             done = f"{_count(status.trials)}/{self.study.n_trials}"
             line = f"{time.strftime('%H:%M:%S')} {self.study.name} {done}  {words}"
             print(f"{line}  {_left(self.study, status)}".rstrip(), file=self.stream, flush=True)
@@ -77,6 +77,12 @@ def describe(study: Study, status: Status) -> str:
     elif status.slots.waiting_for:
         words.append(f"queued: {status.slots.waiting_for}")
     return "  ".join(words)
+
+
+def _news(status: Status) -> object:
+    """What is worth a line of a log: results, and a change of Slurm's mood."""
+    finished = sum(t.state.finished for t in status.trials)
+    return finished, status.slots is None, status.slots and status.slots.waiting_for
 
 
 def _count(trials: Sequence[Trial]) -> int:

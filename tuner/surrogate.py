@@ -69,7 +69,6 @@ class Surrogate:
             _frozen(self.model),
             n_initial_points=1,
             acq_func="EI",
-            acq_optimizer="lbfgs",
             random_state=seed,
         )
         with _quiet():

@@ -1,0 +1,126 @@
+"""Around the ticks: one controller at a time, patience with the disk, what is unfinished."""
+
+import errno
+import os
+import sys
+import threading
+import time
+
+import pytest
+from filelock import FileLock
+
+from jobs.executor import Inline
+from tests.test_controller import make
+from tuner import drive
+from tuner.controller import Controller
+from tuner.progress import Progress, describe
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Signs of life come every moment here."""
+    monkeypatch.setattr(drive, "_ALIVE_WITHIN", 1.0)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A run that another controller on this host holds the lock of."""
+    run = make(tmp_path, n_trials=3)
+    lock = FileLock(run.path / "controller.lock")
+    with lock:
+        yield run
+
+
+def sign(run, host=None):
+    """A sign of life, as a controller on some host gives it."""
+    run.sign_of_life({"host": host or os.uname().nodename, "pid": 1, "time": time.time()})
+
+
+def test_a_living_controller_sends_the_newcomer_away(other, capsys):
+    """It gives signs of life while we watch."""
+    over = threading.Event()
+
+    def live():
+        while not over.wait(0.05):
+            sign(other)
+
+    sign(other)
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        assert drive.drive(other, Inline(other.folder)) == 0
+    finally:
+        over.set()
+        thread.join()
+    assert "another controller is at work" in capsys.readouterr().out
+    assert other.trials() == []
+
+
+def test_a_stopped_controller_does_not_forbid_recovery(other):
+    """It holds the lock, and gives no sign: the newcomer goes on without it."""
+    sign(other)
+    assert drive.drive(other, Inline(other.folder)) == 0
+    assert len(other.trials()) == 3
+
+
+def test_another_hosts_fresh_sign_is_watched_and_not_believed(tmp_path, capsys):
+    """A lock may not reach other hosts; a sign that does not change is a dead one's."""
+    run = make(tmp_path, n_trials=2)
+    sign(run, host="n7")
+    assert drive.drive(run, Inline(run.folder)) == 0
+    assert "still alive?" in capsys.readouterr().out
+    assert len(run.trials()) == 2
+
+
+def test_a_full_disk_is_waited_for(tmp_path, monkeypatch):
+    """The controller neither dies nor gives the study up."""
+    run = make(tmp_path, n_trials=2)
+    monkeypatch.setattr(drive.files.time, "sleep", lambda seconds: None)
+    tick, full = Controller.tick, iter([True, True, False])
+
+    def failing(controller):
+        if next(full, False):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return tick(controller)
+
+    monkeypatch.setattr(Controller, "tick", failing)
+    assert drive.drive(run, Inline(run.folder)) == 0
+    assert len(run.trials()) == 2
+
+
+def test_the_unfinished_runs_are_listed_oldest_first(tmp_path):
+    """A finished one is not among them, until it is given more to do."""
+    runs = {name: make(tmp_path / "runs" / name, n_trials=2) for name in ("b", "a", "done")}
+    paths = {name: store.path for name, store in runs.items()}
+    for age, name in enumerate(("a", "b")):
+        os.utime(paths[name] / "run.json", (age, age))
+    drive.drive(runs["done"], Inline(runs["done"].folder))
+    found = [p for name in ("a", "b", "done") for p in drive.unfinished(tmp_path / "runs" / name)]
+    assert found == [paths["a"], paths["b"]]
+
+
+def test_one_tick_is_enough_for_cron(tmp_path):
+    """--once looks, acts and ends; the next call goes on."""
+    run = make(tmp_path, n_trials=4)
+    calls = 0
+    while not run.last_sign().get("end"):
+        assert drive.drive(run, Inline(run.folder), once=True) == 0
+        calls += 1
+        assert calls < 20
+    assert calls > 1
+    assert len(run.trials()) == 4
+
+
+def test_a_log_gets_a_line_when_something_changed(tmp_path, capsys):
+    """Best so far, running, waiting, failed."""
+    run = make(tmp_path, n_trials=2, train="tests.functions:diverging")
+    controller = Controller(run, Inline(run.folder))
+
+    with Progress(run.study, sys.stderr) as progress:
+        for _ in range(4):
+            progress.show(status := controller.tick())
+            progress.show(status)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len({line.split("  ", 1)[1] for line in lines})
+    assert " 2/2  best" in lines[-1]
+    assert "0 running  0 waiting" in describe(run.study, status)
