@@ -24,7 +24,6 @@ from jobs import files, slurm
 from jobs.contract import Claim, RunFolder
 from jobs.executor import END, NOTE, Slots, SubmitError, tidy_ended, unready
 
-PROJECT = Path(__file__).resolve().parent.parent
 _ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
 _VOID_AFTER = 60.0  # seconds between two answers of Slurm that both lack a submission
 _ASK_OFTEN, _ASK_RARELY = 10.0, 60.0  # seconds between two questions to Slurm
@@ -33,10 +32,6 @@ _FULL = re.compile(r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit"
 _UNKNOWN = re.compile(
     r"Socket timed out|Unable to contact|Connection refused|timed out|temporarily|Resource temp",
     re.IGNORECASE,
-)
-_ENVIRONMENT = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_\w+"
-    r"|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
 )
 
 
@@ -134,7 +129,7 @@ class Cluster:
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(folder=folder)
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
-        environment = PROJECT / "slurm" / "env.sh"
+        environment = slurm.PROJECT / "slurm" / "env.sh"
         executor.update_parameters(
             job_name=self.name,
             comment=name,
@@ -209,14 +204,11 @@ def run_job(run: str, submission: str, workers: int) -> None:
 
 @contextmanager
 def _clean_environment() -> Iterator[None]:
-    """What sbatch passes on: no token of the user's shell, no setting of the controller's job."""
+    """submitit hands its own environment to sbatch: for that moment it is the allowed one."""
     before = dict(os.environ)
-    kept = {key: value for key, value in before.items() if _ENVIRONMENT.fullmatch(key)}
-    paths = [str(PROJECT), str(Path.cwd()), before.get("PYTHONPATH", "")]
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
     try:
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(slurm.environment(before))
         yield
     finally:
         os.environ.clear()

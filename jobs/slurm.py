@@ -2,10 +2,13 @@
 
 import math
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 # Slurm's words for a job that holds or will hold a slot …
 WAITING_OR_RUNNING = frozenset(
@@ -16,6 +19,12 @@ WAITING_OR_RUNNING = frozenset(
 )
 # … and for one whose processes may still be there.
 ALIVE = WAITING_OR_RUNNING | {"COMPLETING"}
+_ENVIRONMENT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_\w+"
+    r"|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
+)
+PROJECT = Path(__file__).resolve().parent.parent
+_UNSET = ("", "(null)", "N/A", "UNLIMITED", "INVALID")
 _PATIENCE = 60.0  # seconds for an answer; Slurm's own MessageTimeout is 10
 _COLUMNS = ("JobArrayID", "State", "RestartCnt", "Comment", "Reason")
 
@@ -50,6 +59,14 @@ def ended_as(job: str) -> str:
     return words[0] if words else ""  # "CANCELLED by 1000": the first word is the state
 
 
+def has_ended(job: str) -> bool:
+    """Whether Slurm says that a job is over; False where it does not answer."""
+    answer = _ask("squeue", "-h", "--me", "-o", "%A|%T")
+    if answer is None:
+        return False
+    return not any(line.startswith(f"{job}|") for line in answer.splitlines())
+
+
 def own_job() -> str:
     """The id of the job this process runs in, as `squeue -r` writes it."""
     env = os.environ
@@ -72,6 +89,39 @@ def own_end() -> float:
         return math.inf  # no limit, or no answer: the signal before the end still comes
 
 
+def environment(of: Mapping[str, str]) -> dict[str, str]:
+    """What a job gets of an environment: no token of the user's, no setting of another job."""
+    kept = {key: value for key, value in of.items() if _ENVIRONMENT.fullmatch(key)}
+    paths = [str(PROJECT), str(Path.cwd()), of.get("PYTHONPATH", "")]
+    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path))}
+
+
+def submit(options: Sequence[str], script: Path, arguments: Sequence[str]) -> str:
+    """Queue a batch script; returns sbatch's complaint, or an empty string."""
+    command = ["sbatch", "--parsable", *options, str(script), *arguments]
+    return _complaint(command, environment(os.environ))
+
+
+def requeue(job: str) -> str:
+    """Put a job back into the queue, which ends it here; returns scontrol's complaint, or ""."""
+    return _complaint(["scontrol", "requeue", job], dict(os.environ))
+
+
+def rename(job: str, name: str) -> str:
+    """Give a job another name; returns scontrol's complaint, or an empty string."""
+    return _complaint(["scontrol", "update", f"JobId={job}", f"JobName={name}"], dict(os.environ))
+
+
+def own_limits() -> list[str]:
+    """The options that give a successor what this job has: partition, account, QOS, time."""
+    answer = _ask("squeue", "-h", "-j", os.environ["SLURM_JOB_ID"], "-o", "%P|%a|%q|%l")
+    if not answer:
+        return []
+    names = ("partition", "account", "qos", "time")
+    values = zip(names, answer.strip().split("|"), strict=True)
+    return [f"--{name}={value}" for name, value in values if value not in _UNSET]
+
+
 def missing() -> list[str]:
     """Slurm's commands that are not on this host's PATH."""
     return [command for command in ("sbatch", "squeue") if shutil.which(command) is None]
@@ -80,6 +130,16 @@ def missing() -> list[str]:
 def _row(line: str) -> Row:
     job, state, restart, comment, *reason = line.rstrip("|").split("|")
     return Row(job, state, int(restart or 0), comment, "|".join(reason))
+
+
+def _complaint(command: Sequence[str], env: Mapping[str, str]) -> str:
+    try:
+        answer = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_PATIENCE, env=env
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if answer.returncode == 0 else answer.stderr.strip() or "no word why"
 
 
 def _ask(*command: str) -> str | None:

@@ -146,3 +146,53 @@ def test_both_samplers_drive_both_model_families_on_slurm(cluster, family, sampl
     assert {r["state"] for r in found} == {"COMPLETE"}
     assert [r["part"] for r in found].count("search") == 5
     assert "test" in {r["part"] for r in found}
+
+
+def long_study(cluster, name):
+    """About eighty seconds for two workers."""
+    text = SLEEP.replace("n_workers = 8", "n_workers = 2").replace("n_trials = 32", "n_trials = 30")
+    return write(cluster, f"{name}.toml", text)
+
+
+def logs(cluster):
+    """What all controllers of the project printed."""
+    return "\n".join(path.read_text() for path in sorted(cluster.project.glob("tuner-*.log")))
+
+
+def finished(run):
+    """Whether a run has come to its end."""
+    path = run / "controller.json"
+    return path.exists() and "end" in json.loads(path.read_text() or "{}")
+
+
+def test_a_controller_outlives_its_time_limit(cluster):
+    """A limit of one minute and a study that takes longer: the successor ends it."""
+    study = long_study(cluster, "outlives")
+    run = cluster.project / "runs" / "outlives"
+    cluster.run(["sbatch", "--time=1", "slurm/controller.sh", study])
+    wait_for(lambda: finished(run), 240)
+    found = results(run)
+    assert len(found) == 30
+    assert {r["attempts"] for r in found} == {1}
+    assert "the successor goes on" in logs(cluster)
+
+
+def test_a_second_copy_takes_over_from_a_killed_first(cluster):
+    """Submitted twice: one works, one waits in the queue, and starts when the first is killed."""
+    study = long_study(cluster, "standby")
+    run = cluster.project / "runs" / "standby"
+    cluster.run(["sbatch", "slurm/controller.sh", study])
+    wait_for(lambda: len(results(run)) >= 2, 120)
+    cluster.run(["sbatch", "slurm/controller.sh", study])
+    name = "ctl-" + json.loads((run / "run.json").read_text())["id"]
+
+    def states():
+        return sorted(row["State"] for row in cluster.squeue("--name", name))
+
+    wait_for(lambda: "PENDING" in states() and states().count("RUNNING") == 1, 60)
+    first = json.loads((run / "controller.json").read_text())["pid"]
+    kill_controller(run)
+    wait_for(lambda: json.loads((run / "controller.json").read_text())["pid"] != first, 30)
+    wait_for(lambda: finished(run), 240)
+    assert len(results(run)) == 30
+    assert {r["attempts"] for r in results(run)} == {1}

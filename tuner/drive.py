@@ -1,6 +1,7 @@
 """From a run's folder to its end: the executor, the loop around the ticks, Ctrl-C, the report."""
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from tuner.progress import Progress
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import Study
+from tuner.succession import Succession
 
 _ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
@@ -51,9 +53,11 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
         if not alone:
             sign = store.last_sign()
             print(f"another controller is at work on {sign['host']} (process {sign['pid']})")
+            if "TUNER_CONTROLLER" in os.environ and Succession(store).standby():
+                print("a copy waits in the queue, in case it ends")
             return 0
         try:
-            return _loop(store, executor, once)
+            return _loop(store, executor, Succession(store), once)
         except KeyboardInterrupt:
             return _farewell(store, executor)
 
@@ -63,7 +67,7 @@ def resume_line(store: Store) -> str:
     return f"python -m tuner.resume {store.path}"
 
 
-def _loop(store: Store, executor: Executor, once: bool) -> int:
+def _loop(store: Store, executor: Executor, succession: Succession, once: bool) -> int:
     from tuner import report  # noqa: PLC0415 - pandas and matplotlib can wait until workers run
 
     _terminate_quietly(store)
@@ -75,6 +79,10 @@ def _loop(store: Store, executor: Executor, once: bool) -> int:
             progress.show(status)
             if status.finished or status.stopped or once:
                 break
+            if succession.due():
+                print("time is up: the successor goes on", file=sys.stderr)
+                succession.hand_over()
+                return 0
             finished = sum(trial.state.finished for trial in status.trials)
             if finished >= refreshed + max(10, refreshed // 4):  # rarer as figures cost more
                 with contextlib.suppress(OSError):  # figures can wait for a better disk
@@ -133,9 +141,11 @@ def _alone(store: Store) -> Iterator[bool]:
 
 
 def _sign_is_ours(store: Store, held: bool) -> bool:
-    """Whether the last sign of life cannot be another host's living controller."""
+    """Whether the last sign of life cannot be another living controller's."""
     sign = store.last_sign()
-    return held and (not sign or sign.get("host") == socket.gethostname())
+    if not sign or (held and sign.get("host") == socket.gethostname()):
+        return True
+    return bool(sign.get("job")) and slurm.has_ended(sign["job"])
 
 
 def _gives_signs(store: Store) -> bool:

@@ -18,11 +18,17 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path, nargs="?", help="the run's folder")
     parser.add_argument("--once", action="store_true", help="one look and what follows, for cron")
+    parser.add_argument(
+        "--standby", action="store_true", help="only if nobody stopped the run; for successors"
+    )
     arguments = parser.parse_args()
     path = arguments.run or Path("runs")
     with guarded(path):
         run = Store((arguments.run or _only_unfinished(path)).resolve())
         executor = drive.executor_for(run)
+        if arguments.standby and (why := run.folder.stopping()):
+            print(f"{run.path} has ended: {why}")
+            return 0
         run.go_on()
         return drive.drive(run, executor, arguments.once)
 
