@@ -27,14 +27,15 @@ class Slot:
     def here(cls, submission: str) -> "Slot":
         """The slot of this process, from Slurm's environment or from the process itself."""
         env = os.environ
-        in_slurm = "SLURM_JOB_ID" in env and bool(submission)
+        # A local worker may live in somebody's interactive job: that job is not its own.
+        in_slurm = submission.startswith("slurm-")
         return cls(
             job=slurm.own_job() if in_slurm else local_job(os.getpid()),
             restart=int(env.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0,
             submission=submission,
             host=env.get("SLURMD_NODENAME", socket.gethostname()) if in_slurm else "localhost",
             device=env.get("CUDA_VISIBLE_DEVICES", ""),
-            deadline=slurm.own_end() if in_slurm else math.inf,
+            deadline=slurm.own_end() if "SLURM_JOB_ID" in env else math.inf,
         )
 
     def claim(self, number: int, attempt: int) -> Claim:

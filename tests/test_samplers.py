@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -233,5 +234,5 @@ def test_the_seeds_of_neighbouring_points_share_nothing():
     seeds = [point_seed(seed, number) for seed in range(20) for number in range(20)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**32 for seed in seeds)
-    flipped = [(a ^ b).bit_count() for a, b in zip(seeds, seeds[1:], strict=False)]
+    flipped = [(a ^ b).bit_count() for a, b in pairwise(seeds)]
     assert np.mean(flipped) == pytest.approx(16, abs=1)

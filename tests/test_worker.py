@@ -11,6 +11,7 @@ from jobs import attempt as attempts
 from jobs import files, worker
 from jobs.attempt import Attempt, Ending
 from jobs.contract import Claim, Lost, Proposal, Result, RunFolder, State
+from jobs.slot import Slot, local_job
 from jobs.worker import Leaving, work
 from models.train import Stop
 from tuner import store
@@ -82,10 +83,19 @@ def test_a_slot_that_does_not_work_touches_no_trial(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(worker.torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="sees none"):
-        work(str(run.path), "slurm-1")
+        work(str(run.path), "local-1")
     assert run.look().state(0) is State.WAITING
-    notes = files.names(run.jobs / "slurm-1")
+    notes = files.names(run.jobs / "local-1")
     assert [name.split(".", 1)[1] for name in notes] == ["end.json"]
+
+
+def test_a_local_worker_in_an_interactive_job_is_a_process_all_the_same(tmp_path, monkeypatch):
+    """Its claim names the process, which the local executor knows; the job's end still counts."""
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "4e9")
+    local, job = Slot.here("local-1"), Slot.here("slurm-1")
+    assert (local.job, local.deadline) == (local_job(os.getpid()), 4e9)
+    assert (job.job, job.deadline) == ("5", 4e9)
 
 
 def test_a_full_job_takes_no_further_trial(tmp_path):

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 from skopt import Optimizer
 from skopt import space as dims
 from skopt.learning import GaussianProcessRegressor
@@ -28,7 +27,6 @@ __all__ = [
     "to_result",
 ]
 
-Array = NDArray[np.float64]
 _BATCHES, _DRAWS = 10, 200  # of random points, for the importances
 
 
@@ -55,11 +53,11 @@ class Surrogate:
         Kriging believer (Ginsbourger 2010): a point in work attracts no second one. The kernel
         stays as it was fitted, so a lie costs no fit.
         """
-        if not params:
-            return
-        points = [self._encode(p) for p in params]
-        self.points += points
-        self.losses += _predict(self.model, self.dimensions, points).tolist()
+        for point in map(self._encode, params):
+            # alone: BLAS rounds by how many rows it gets, and a replay must be exact
+            expected = self.model.predict(self.dimensions.transform([point]))
+            self.points.append(point)
+            self.losses.append(float(expected[0]))
         self.known |= {identity(p) for p in params}
 
     def ask(self, seed: int) -> dict[str, Any]:
@@ -155,11 +153,6 @@ def _frozen(model: Any) -> Any:
     """A model for more points with the kernel that was fitted for some."""
     noise = WhiteKernel(model.noise_, noise_level_bounds="fixed")
     return GaussianProcessRegressor(model.kernel_.k1 + noise, optimizer=None, noise="gaussian")
-
-
-def _predict(model: Any, space: dims.Space, points: list[Any]) -> Array:
-    predicted: Array = model.predict(space.transform(points))
-    return predicted
 
 
 def _dimension(parameter: Parameter) -> Any:
