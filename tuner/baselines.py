@@ -4,6 +4,7 @@ Every baseline is trained on the training part and scored on the test part, as t
 """
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from jobs import files
 from models.data import Dataset, Part, Split
@@ -114,8 +116,13 @@ def standard_error(values: Array) -> float:
 
 
 def fit(data: Dataset) -> dict[str, Tallies]:
-    """Every baseline on every part that the winner is tested on, by the part's name."""
-    return {part: _fit_part(data, data.splits(part)[0]) for part in data.parts()}
+    """Every baseline on every part that the winner is tested on, by the part's name.
+
+    On one thread: a controller has one core, and threads that wait for each other cost more.
+    """
+    importlib.import_module("sklearn.ensemble")  # only loaded libraries can be limited
+    with threadpool_limits(1):
+        return {part: _fit_part(data, data.splits(part)[0]) for part in data.parts()}
 
 
 def cached(path: Path, spec: Mapping[str, Any], data: Dataset) -> dict[str, Tallies]:
