@@ -107,7 +107,7 @@ def requeue(job: str) -> str:
     return _complaint(["scontrol", "requeue", job], dict(os.environ))
 
 
-def rename(job: str, name: str) -> str:
+def set_name(job: str, name: str) -> str:
     """Give a job another name; returns scontrol's complaint, or an empty string."""
     return _complaint(["scontrol", "update", f"JobId={job}", f"JobName={name}"], dict(os.environ))
 

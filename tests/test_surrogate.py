@@ -44,7 +44,7 @@ def plane():
 
 def expect(space, trials):
     """What a model of the trials expects on a grid."""
-    model = Surrogate(space, trials, 0)
+    model = Surrogate(space, trials)
     grid = [[x, y] for x in np.linspace(0, 1, 5) for y in np.linspace(0, 1, 5)]
     return model.model.predict(model.dimensions.transform(grid))
 
@@ -102,7 +102,7 @@ def test_the_model_stays_bounded_and_keeps_the_best():
 
 def test_a_believed_point_attracts_no_second_one(plane):
     """The next proposal keeps a distance from the one in work."""
-    model = Surrogate(plane, history(plane, 12, value), 0)
+    model = Surrogate(plane, history(plane, 12, value))
     first = model.ask(1)
     model.believe([first])
     second = model.ask(1)

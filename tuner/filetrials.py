@@ -70,10 +70,19 @@ class FileTrials(hyperopt.Trials):  # type: ignore[misc]
         self._left: list[Document] = []  # points that a killed process had in work
         self._dynamic_trials = documents.Documents(self._settle)
         self.refresh()
+        self._before = len(self._dynamic_trials)  # points that earlier processes drew seeds for
 
     def fmin(self, fn: Any, space: Any, *args: Any, **options: Any) -> Any:
-        """What `hyperopt.fmin` calls: remembers the space, and takes up what was left."""
+        """What `hyperopt.fmin` calls: remembers the space, and takes up what was left.
+
+        A seed is drawn from `rstate` for every point that was there already, as hyperopt did for
+        it: a script that is started again with a fixed seed would else repeat its first points.
+        """
         self._space = space
+        if (rstate := options.get("rstate")) is not None:
+            for _ in range(self._before):
+                rstate.integers(2**31 - 1)
+            self._before = 0
         if not self.asynchronous:
             waiting = map(self.folder.proposal, self.folder.look().numbers(State.WAITING))
             self._left = [_new(p.number, p.params) for p in waiting if p is not None]

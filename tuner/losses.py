@@ -42,9 +42,9 @@ def bounded(told: Told) -> Told:
 
 
 def has_value(trial: Trial) -> bool:
-    """Whether a trial ended with a finite value."""
+    """Whether a trial ended with a finite value, of which a variance can be computed."""
     ended = trial.state in (State.COMPLETE, State.PRUNED)
-    return ended and trial.value is not None and math.isfinite(trial.value)
+    return ended and trial.value is not None and math.isfinite(trial.value * trial.value)
 
 
 def _loss(trial: Trial, cap: float, failed: float) -> float:

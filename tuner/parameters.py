@@ -173,16 +173,16 @@ def from_entry(name: str, entry: Any) -> Parameter:
     if not isinstance(kind, str) or kind not in _KINDS:
         remedy = f"write {name} = {{ type = ... }} with one of: {', '.join(_KINDS)}"
         raise BadInput(f"{key}.type", f"{kind!r} is unknown", remedy)
-    values = {k: v for k, v in entry.items() if k != "type"}
+    given = {k: v for k, v in entry.items() if k != "type"}
     fields = {f.name: f for f in dataclasses.fields(_KINDS[kind])}
-    for unknown in values.keys() - fields.keys():
+    for unknown in sorted(given.keys() - fields.keys()):
         raise BadInput(f"{key}.{unknown}", "unknown key", f"a {kind} has: {', '.join(fields)}")
-    for missing in ({"low", "high", "choices"} & fields.keys()) - values.keys():
+    for missing in sorted(({"low", "high", "choices"} & fields.keys()) - given.keys()):
         raise BadInput(f"{key}.{missing}", "is missing", "add it")
-    if not isinstance(values.get("when", {}), Mapping):
+    if not isinstance(given.get("when", {}), Mapping):
         raise BadInput(f"{key}.when", "is no table", 'write when = { optimizer = "sgd" }')
     try:
-        return _KINDS[kind](**values)
+        return _KINDS[kind](**given)
     except BadInput as error:
         raise BadInput(f"{key}.{error.key}", error.problem, error.remedy) from None
 

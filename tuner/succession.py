@@ -32,7 +32,7 @@ class Succession:
         if self.job:
             end = slurm.own_end()
             self._at = end - min(_EARLY, (end - time.time()) / 4)
-            slurm.rename(self.job, self.name)
+            slurm.set_name(self.job, self.name)
             signal.signal(signal.SIGUSR1, self._note)
 
     def due(self) -> bool:

@@ -27,7 +27,7 @@ def suggest(
     points = initial(space, trials, spread, seed)
     if spread == n:
         return points
-    surrogate = Surrogate(space, trials, seed)
+    surrogate = Surrogate(space, trials)
     surrogate.believe([*(t.params for t in trials if not t.state.finished), *points])
     for number in range(first + spread, first + n):
         points.append(surrogate.ask(point_seed(seed, number)))
