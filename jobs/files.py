@@ -56,7 +56,7 @@ def replace(path: Path, data: bytes) -> None:
     draft = path.with_name(DRAFT + secrets.token_hex(8))
     try:
         _write(draft, data)
-        os.replace(draft, path)
+        _surely(lambda: os.replace(draft, path), path, os.lstat(draft).st_ino)
         _sync_folder(path.parent)
     finally:
         with suppress(OSError):
@@ -66,9 +66,10 @@ def replace(path: Path, data: bytes) -> None:
 def share(source: Path, target: Path) -> None:
     """Give a file a second name, replacing what had it; costs no copy."""
     draft = target.with_name(DRAFT + secrets.token_hex(8))
+    inode = os.lstat(source).st_ino
     try:
-        os.link(source, draft, follow_symlinks=False)
-        os.replace(draft, target)
+        _surely(lambda: os.link(source, draft, follow_symlinks=False), draft, inode)
+        _surely(lambda: os.replace(draft, target), target, inode)
     finally:
         with suppress(OSError):
             _unlink(draft)
@@ -219,6 +220,17 @@ def _link(draft: Path, path: Path, nonce: str) -> bool:
             raise
         return found is not None and found.get("nonce") == nonce
     return True
+
+
+def _surely(action: Callable[[], None], path: Path, inode: int) -> None:
+    """Give a file a name; an error of what happened all the same (a lost NFS reply) is none."""
+    try:
+        action()
+    except OSError:
+        with suppress(FileNotFoundError):
+            if os.lstat(path).st_ino == inode:
+                return
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

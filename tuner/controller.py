@@ -61,6 +61,8 @@ class Controller:
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
+        if len(trials) < view.size:  # a file that is listed but cannot be read yet: an old view
+            return Status(trials, slots)
         todo = plan(self.study, trials, slots, self.parts, self.executor.capacity)
         self._propose(todo.propose, trials, view)
         self._propose_parts(todo.parts, trials, view)
