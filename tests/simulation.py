@@ -107,11 +107,8 @@ class Simulation:
             if status.finished:
                 run.stop("finished")
                 self.finished = True
-            if status.finished or status.stopped == "finished":
+            if status.finished or status.stopped:  # who reads the reason starts another one
                 return
-            if status.stopped:  # somebody reads the reason, and goes on
-                self.world.sleep(600)
-                run.go_on()
             self.world.sleep(executor.tick * self.world.random.choice((1, 5, 20)))
 
     def _start_worker(self, job, host):
@@ -213,7 +210,9 @@ class Simulation:
         expect(self.finished, "the study did not finish")
         results = [self.folder.result(n) for n in range(self.study.n_trials)]
         expect(None not in results, "a trial has no result")
-        expect(len(self.folder.look().finished) == len(results), "there are trials nobody asked for")
+        expect(
+            len(self.folder.look().finished) == len(results), "there are trials nobody asked for"
+        )
         for number, result in self.published.items():
             expect(results[number] == result, f"the accepted result of {number} is another now")
         for result in results:
@@ -270,7 +269,7 @@ class Simulation:
                 "claim": lambda *given: self._claim(*given),
                 "publish": lambda *given: self._publish(*given),
             },
-            controller: {"time": clock},
+            controller: {"time": clock, "os": process},
             outcome: {"time": clock},
             slot: {"time": clock, "os": process},
             slurm: {"queue": self.slurm.squeue, "ended_as": self.slurm.sacct},

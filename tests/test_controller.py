@@ -206,7 +206,7 @@ def test_a_run_with_a_hole_is_waited_for_and_then_refused(tmp_path, monkeypatch)
     run = make(tmp_path, n_trials=3)
     drive(run)
     run.folder.result_path(1).unlink()
-    monkeypatch.setattr(store, "_LATE", 0.3)
+    monkeypatch.setattr(store, "_PAUSE", 0.0)
     with pytest.raises(BadInput, match="has no trial 1"):
         run.view()
 

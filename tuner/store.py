@@ -16,7 +16,8 @@ from tuner.study import IDENTITY, Study
 from tuner.trial import Trial
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
-_LATE = 180.0  # seconds: three times what NFS may take to show a new file
+_PAUSE = 0.2  # seconds between two looks …
+_LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
 
@@ -43,15 +44,18 @@ class Store:
         return str(self.run["id"])
 
     def view(self) -> View:
-        """A listing without gaps; waits out a stale one, raises BadInput if it stays so."""
-        end = time.monotonic() + _LATE
-        while not (view := files.patiently(self.folder.look)).whole:
-            if time.monotonic() > end:
-                missing = min(set(range(view.size)) - view.finished - view.proposed)
-                remedy = "restore its files, or start another run"
-                raise BadInput("", f"has no trial {missing}, but later ones", remedy)
-            time.sleep(0.2)
-        return view
+        """A listing without gaps; waits out a stale one, raises BadInput if it stays so.
+
+        Looks are counted, not seconds: a process that was stopped for an hour has not waited.
+        """
+        for _ in range(_LOOKS):
+            view = files.patiently(self.folder.look)
+            if view.whole:
+                return view
+            time.sleep(_PAUSE)
+        missing = min(set(range(view.size)) - view.finished - view.proposed)
+        remedy = "restore its files, or start another run"
+        raise BadInput("", f"has no trial {missing}, but later ones", remedy)
 
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
