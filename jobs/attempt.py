@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -112,9 +112,10 @@ class Attempt:
 
     def keep_weights(self) -> None:
         """Name the finished checkpoint in weights/ too, where the controller keeps the best few."""
+        target = self.folder.kept(self.claim.number)
         if self._saves:
-            target = self.folder.kept(self.claim.number)
-            self._patiently(lambda: files.share(self._checkpoint, target))
+            with suppress(FileNotFoundError):  # swept: the trial has ended elsewhere
+                files.patiently(lambda: files.share(self._checkpoint, target))
 
     def fenced(self) -> bool:
         """Look again: whether somebody else's result or attempt counts by now."""

@@ -44,7 +44,8 @@ def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     try:
         _write(draft, json.dumps({**record, "nonce": nonce}, allow_nan=False).encode())
         won = _link(draft, path, nonce)
-        _sync_folder(path.parent)
+        # Tried again from the start it would lose to itself: from here on it only waits.
+        patiently(lambda: _sync_folder(path.parent))
     finally:
         with suppress(OSError):
             _unlink(draft)
@@ -213,14 +214,16 @@ def _link(draft: Path, path: Path, nonce: str) -> bool:
     try:
         os.link(draft, path)
     except OSError as error:
-        if os.lstat(draft).st_nlink == 2:  # the reply was lost, not the link
+        if patiently(lambda: _is_linked(draft, path, nonce)):  # the reply was lost, not the link
             return True
-        if (read(path) or {}).get("nonce") == nonce:
-            return True
-        if isinstance(error, FileExistsError):  # though it may be gone by now, swept
+        if isinstance(error, FileExistsError):  # somebody else's, even if it was swept since
             return False
         raise
     return True
+
+
+def _is_linked(draft: Path, path: Path, nonce: str) -> bool:
+    return os.lstat(draft).st_nlink == 2 or (read(path) or {}).get("nonce") == nonce
 
 
 def _surely(action: Callable[[], None], path: Path, inode: int) -> None:

@@ -65,9 +65,12 @@ class Store:
 
     def claims(self, view: View) -> list[Claim]:
         """The claims of all RUNNING trials."""
-        running = [(n, view.claims[n]) for n in view.numbers(State.RUNNING)]
-        found = (self.folder.claimed(number, attempt) for number, attempt in running)
-        return [claim for claim in found if claim is not None]
+        return [self.newest_claim(number, view) for number in view.numbers(State.RUNNING)]
+
+    def newest_claim(self, number: int, view: View) -> Claim:
+        """The claim of a trial's newest attempt; one that cannot be read is no living job's."""
+        attempt = view.claims[number]
+        return self.folder.claimed(number, attempt) or Claim(number, attempt, job="")
 
     def newest_file(self, claim: Claim) -> float:
         """When a worker last wrote for a claim, in seconds by the file server's clock."""
