@@ -179,14 +179,19 @@ class Disk:
             self.folders[above].pop(name, None)
 
     def crash(self):
-        """The server loses what nobody synced: cut off, or zeros in its place."""
-        for folder in self.folders.values():
-            for inode in folder.values():
-                lost = len(inode.data) - inode.synced
-                if lost and self.world.random.random() < 0.5:
-                    inode.data[inode.synced :] = bytes(lost)
-                elif lost:
-                    del inode.data[inode.synced + self.world.random.randrange(lost) :]
+        """The server loses what nobody synced: cut off, or zeros in its place.
+
+        Who still has a file open sends it again.
+        """
+        held = list(self._handles.values())
+        for inode in (inode for folder in self.folders.values() for inode in folder.values()):
+            lost = len(inode.data) - inode.synced
+            if inode in held or not lost:
+                continue
+            if self.world.random.random() < 0.5:
+                inode.data[inode.synced :] = bytes(lost)
+            else:
+                del inode.data[inode.synced + self.world.random.randrange(lost) :]
 
     def content(self, path):
         """A file's bytes as the server has them, or None; no step."""

@@ -70,6 +70,10 @@ class Slurm:
             if job.actor is actor:
                 self._complete(job)
 
+    def of(self, actor):
+        """The job of a process."""
+        return next(job for job in self.jobs.values() if job.actor is actor)
+
     def vanish(self, job):
         """The job is gone from the queue; its process may live on, on a node cut off."""
         job.actor = None

@@ -21,7 +21,7 @@ from jobs.contract import RunFolder, State
 from jobs.slot import Slot
 from tests.simdisk import STALE, Disk
 from tests.simslurm import LIMIT, Slurm
-from tests.simworld import PASSING, Broken, Clock, Faults, World
+from tests.simworld import PASSING, Broken, Clock, Faults, Hold, World
 from tuner import controller, store
 from tuner.plan import MAX_BARREN
 from tuner.space import Space
@@ -55,7 +55,8 @@ class Simulation:
             "s", "minimize", n_trials, SPACE, sampler="random", train="tests.simulation:none",
             jobs=Jobs(executor="slurm", n_workers=n_workers),
         )  # fmt: skip
-        self.epoch = 60.0  # seconds
+        self.epoch = 60.0  # seconds at most
+        self.slow = {}  # number → seconds at most
         self.trainings = []  # (number, attempt, actor's name)
         self.published = {}  # number → what its writer was told is the accepted result
         self.result_since = {}  # number → when
@@ -79,6 +80,10 @@ class Simulation:
             world.run()
             self._check_end()
         return Outcome(self.slurm.submitted, world.troubles, len(self.trainings), world.steps)
+
+    def hold(self, who, kind, end, until, **more):
+        """Stop the first actor of a name before an operation, until a condition holds."""
+        self.world.hold(Hold(who, kind, end, until, **more))
 
     def has_result(self, number):
         """Whether a trial is finished."""
@@ -123,7 +128,8 @@ class Simulation:
         self._trains(checkpoint.claim)
         state = checkpoint.load() or {"done": 0, "value": 0.0}
         for step in range(state["done"], EPOCHS):
-            self.world.sleep(self.epoch * self.world.random.random())
+            epoch = self.slow.get(checkpoint.claim.number, self.epoch)
+            self.world.sleep(epoch * self.world.random.random())
             state = {"done": step + 1, "value": state["value"] + params["x"]}
             report(step, value=state["value"])
             checkpoint.save(step, lambda state=state: state)

@@ -71,6 +71,23 @@ class Actor:
     baton: object = dataclasses.field(default_factory=lambda: _taken())
 
 
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Hold:
+    """An actor stopped before an operation, until something has happened elsewhere."""
+
+    who: str  # the first actor whose name begins so
+    kind: str
+    end: str  # of the path
+    until: object
+    when: object = lambda: True
+    then: object = lambda actor: None  # done once it is stopped
+
+    def strikes(self, actor, kind, path):
+        """Whether this is the operation."""
+        said = actor.name.startswith(self.who) and kind == self.kind and path.endswith(self.end)
+        return said and self.when()
+
+
 class World:
     """The clock, the turns and the faults."""
 
@@ -84,7 +101,7 @@ class World:
         self.troubles = 0  # faults that may cost a job
         self.quiet = False  # faults have ceased
         self.failure = None
-        self.holds = []  # (actor's name, kind, end of the path, condition)
+        self.holds = []
         self.trace = deque(maxlen=400)
         self.at_kill = lambda actor: None
         self._most = most_steps
@@ -160,13 +177,13 @@ class World:
         return rate > 0 and self.random.random() < rate
 
     def sleep(self, seconds):
-        """The running actor's time.sleep; a loaded host may take longer."""
+        """Let others go on for a time."""
         actor = self.running
         if actor is None:
             self.now += seconds
             return
         self._alive(actor)
-        actor.wake = self.now + seconds * self.random.choice((1, 1, 5, 15))
+        actor.wake = self.now + seconds
         self._turn(actor)
 
     def kill(self, actor):
@@ -178,9 +195,9 @@ class World:
         actor.wake = self.now
         self.at_kill(actor)
 
-    def hold(self, name, kind, end, condition):
-        """Stop an actor once, before an operation, until a condition holds."""
-        self.holds.append((name, kind, end, condition))
+    def hold(self, hold):
+        """Stop an actor once."""
+        self.holds.append(hold)
 
     def fail(self, why):
         """End the world: a promise is broken."""
@@ -266,10 +283,10 @@ class World:
 
     def _hold(self, actor, kind, path):
         for hold in self.holds:
-            name, what, end, condition = hold
-            if actor.name == name and what == kind and path.endswith(end):
+            if hold.strikes(actor, kind, path):
                 self.holds.remove(hold)
-                actor.held = condition
+                actor.held = hold.until
+                hold.then(actor)
                 self.note(f"held before {kind} {path}")
                 return
 
@@ -296,8 +313,8 @@ class Clock:
         return self.world.now
 
     def sleep(self, seconds):
-        """Let others go on."""
-        self.world.sleep(seconds)
+        """On a loaded host it may take longer."""
+        self.world.sleep(seconds * self.world.random.choice((1, 1, 5, 15)))
 
 
 def _taken():

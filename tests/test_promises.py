@@ -1,0 +1,149 @@
+"""Promises 1 to 5 of the design: at random, trap by trap, and with a checker that has teeth."""
+
+import contextlib
+import inspect
+import os
+import sys
+import textwrap
+from dataclasses import dataclass
+from unittest import mock
+
+import pytest
+
+from jobs import attempt, contract, files, worker
+from jobs.contract import State
+from tests.simulation import Simulation, at_random
+from tests.simworld import Broken
+from tuner import controller, plan, store
+
+RUNS = 200
+
+
+def test_no_promise_breaks_under_random_faults():
+    """Kills, stops, lost replies, stale listings, wrong answers: `python -m tests.simulation`."""
+    first = int.from_bytes(os.urandom(4), "big")
+    print(f"python -m tests.simulation --runs {RUNS} --seed {first}")
+    for seed in range(first, first + RUNS):
+        with explained(f"python -m tests.simulation --runs 1 --seed {seed}"):
+            at_random(seed).run()
+
+
+@contextlib.contextmanager
+def explained(command):
+    """A broken promise says how to see it again."""
+    try:
+        yield
+    except Broken as promise:
+        pytest.fail(f"{promise}\nto see it again: {command}")
+
+
+def quick(**given):
+    """A simulation without faults whose jobs start at once."""
+    simulation = Simulation(**given)
+    simulation.slurm.delay = 0.0
+    return simulation
+
+
+def play(simulation):
+    """Play a trap to its end; its actor was indeed caught in it."""
+    simulation.run()
+    assert not simulation.world.holds
+    return simulation
+
+
+def trained(simulation, number):
+    """The attempts at a trial that were trained, in order."""
+    return [attempt_ for n, attempt_, _ in simulation.trainings if n == number]
+
+
+def a_worker_is_stopped_before_its_claim():
+    """Until its trial has ended elsewhere and was swept."""
+    trap = quick(n_trials=3)
+    over = lambda: trap.has_result(0) and not trap.is_open("000000.proposal.json")  # noqa: E731
+    trap.hold("worker", "link", "/000000.1.claim.json", over)
+    return trap
+
+
+def test_a_worker_stopped_between_listing_and_claiming_trains_nothing_twice():
+    """It wins a name that was swept, looks again, and leaves the trial alone."""
+    assert trained(play(a_worker_is_stopped_before_its_claim()), 0) == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "end"), [("link", "/000000.result.json"), ("open", "/000000.1.metrics.jsonl")]
+)
+def test_a_sleeper_that_publishes_or_appends_after_attempt_2_has_won_changes_nothing(kind, end):
+    """Its node was cut off, its attempt lost, and the trial trained elsewhere."""
+    trap = quick(n_trials=2)
+    cut_off = lambda actor: trap.slurm.vanish(trap.slurm.of(actor))  # noqa: E731
+    trap.hold("worker", kind, end, lambda: trap.has_result(0), then=cut_off)
+    play(trap)
+    assert trained(trap, 0) == [1, 2]
+    assert trap.published[0].attempts == 2
+
+
+def test_a_controller_stopped_between_planning_and_linking_proposes_nothing_anew():
+    """Its proposal comes when the trial has ended under another one's, and is swept."""
+    trap = quick(n_trials=4, controllers=2)
+    over = lambda: trap.has_result(1) and not trap.is_open("000001.proposal.json")  # noqa: E731
+    trap.hold("controller-1", "link", "/000001.proposal.json", over)
+    assert trained(play(trap), 1) == [1]
+
+
+def test_a_twin_does_not_take_a_claim_with_its_own_job_id_for_its_own():
+    """Requeued while its first copy lives: both want attempt 1, and one of them trains it."""
+    trap = quick(n_trials=1)
+    taken = lambda: trap.is_open("000000.1.claim.json")  # noqa: E731
+    requeue = lambda actor: trap.slurm.requeue(trap.slurm.of(actor))  # noqa: E731
+    trap.hold("worker", "link", "/000000.1.claim.json", taken, then=requeue)
+    play(trap)
+    assert [name for *_, name in trap.trainings] == ["worker-0_0-1"]
+
+
+def test_surplus_workers_leave_and_are_not_replaced():
+    """One long trial keeps one worker, whatever number the study may have."""
+    trap = quick(n_trials=6, n_workers=4)
+    trap.slow = {0: 4000.0}
+    trap.run()
+    assert trap.slurm.submitted <= 6
+
+
+@pytest.fixture
+def _no_grace(monkeypatch):
+    """Dead at first sight, so that the order of the looks alone protects."""
+    monkeypatch.setattr(controller, "_GRACE_SHARED", -1.0)
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_trial_that_ends_between_a_listing_and_a_squeue_is_not_lost():
+    """Its claim was listed, its job is gone: the second look finds its result."""
+    trap = quick(n_trials=1)
+    trap.epoch = 600.0
+    trap.hold(
+        "controller-1", "squeue", "", lambda: not trap.slurm.jobs,
+        when=lambda: trap.is_open("000000.1.claim.json"),
+    )  # fmt: skip
+    assert lost(trap) == []
+
+
+@pytest.mark.usefixtures("_no_grace")
+def test_a_claim_that_comes_between_a_squeue_and_a_listing_is_not_lost():
+    """Another controller submitted its job after this one had asked."""
+    trap = quick(n_trials=1, controllers=2)
+    trap.hold(
+        "controller-1", "list", "/open", lambda: trap.is_open("000000.1.claim.json"),
+        when=lambda: asked(trap, "controller-1"),
+    )  # fmt: skip
+    assert lost(trap) == []
+
+
+def lost(trap):
+    """The attempts that were given up for dead in a trap."""
+    play(trap)
+    return [what for *_, what in trap.world.trace if what.endswith(".lost.json")]
+
+
+def asked(trap, name):
+    """Whether the last thing that an actor did was to ask Slurm."""
+    did = [what for _, who, what in trap.world.trace if who == name]
+    return bool(did) and did[-1].startswith("list /run/jobs")
