@@ -57,7 +57,7 @@ def replace(path: Path, data: bytes) -> None:
     draft = path.with_name(DRAFT + secrets.token_hex(8))
     try:
         _write(draft, data)
-        _surely(lambda: os.replace(draft, path), path, os.lstat(draft).st_ino)
+        _rename(draft, path)
         _sync_folder(path.parent)
     finally:
         with suppress(OSError):
@@ -67,10 +67,13 @@ def replace(path: Path, data: bytes) -> None:
 def share(source: Path, target: Path) -> None:
     """Give a file a second name, replacing what had it; costs no copy."""
     draft = target.with_name(DRAFT + secrets.token_hex(8))
-    inode = os.lstat(source).st_ino
     try:
-        _surely(lambda: os.link(source, draft, follow_symlinks=False), draft, inode)
-        _surely(lambda: os.replace(draft, target), target, inode)
+        try:
+            os.link(source, draft, follow_symlinks=False)
+        except OSError:
+            if modified(draft) is None:  # else the reply was lost, not the link
+                raise
+        _rename(draft, target)
     finally:
         with suppress(OSError):
             _unlink(draft)
@@ -226,15 +229,12 @@ def _is_linked(draft: Path, path: Path, nonce: str) -> bool:
     return os.lstat(draft).st_nlink == 2 or (read(path) or {}).get("nonce") == nonce
 
 
-def _surely(action: Callable[[], None], path: Path, inode: int) -> None:
-    """Give a file a name; an error of what happened all the same (a lost NFS reply) is none."""
+def _rename(draft: Path, path: Path) -> None:
     try:
-        action()
+        os.replace(draft, path)
     except OSError:
-        with suppress(FileNotFoundError):
-            if os.lstat(path).st_ino == inode:
-                return
-        raise
+        if modified(draft) is not None:  # else the reply was lost, not the new name
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

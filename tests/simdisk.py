@@ -34,6 +34,7 @@ class Disk:
         self.world = world
         self.folders = {"": {}}  # path → name → inode
         self.guard = lambda path, inode: None  # called before a name is taken away or changed
+        self.linked = lambda name: None  # called when a name was taken
         self._handles = {}
         self._count = 0
         self._listed = {}  # (host, folder) → when, names
@@ -104,6 +105,7 @@ class Disk:
         other[new] = folder[name]
         other[new].links += 1
         self._changed(target)
+        self.linked(new)
         self.world.after("link", errno.EEXIST, target)
 
     def replace(self, source, target):
@@ -119,6 +121,7 @@ class Disk:
         other[new] = folder.pop(name)
         self._changed(source)
         self._changed(target)
+        self.linked(new)
         self.world.after("rename", errno.ENOENT, target)
 
     def unlink(self, path):

@@ -21,7 +21,7 @@ from jobs.contract import RunFolder, State
 from jobs.slot import Slot
 from tests.simdisk import STALE, Disk
 from tests.simslurm import LIMIT, Slurm
-from tests.simworld import PASSING, Broken, Clock, Faults, Hold, World
+from tests.simworld import PASSING, Clock, Faults, Hold, PromiseError, World
 from tuner import controller, store
 from tuner.plan import MAX_BARREN
 from tuner.space import Space
@@ -62,13 +62,18 @@ class Simulation:
         self.result_since = {}  # number → when
         self.finished = False
         self._claimed_at = {}
+        self._proposed = set()
+        self._owed = {}  # worker's name → the attempt that it claimed and has not begun
         self._swept = []
         self.disk.guard = self._guard
+        self.disk.linked = self._linked
         self.world.ended = self._ended
         self.folder = None
+        self._claim_, self._publish_ = RunFolder.claim, RunFolder.publish  # mutated ones too
+        self._look_ = RunFolder.look
 
     def run(self):
-        """Play the run to its end; raises Broken where a promise does not hold."""
+        """Play the run to its end; raises PromiseError where a promise does not hold."""
         world = self.world
         with self._patched():
             self.folder = store.create(self.study, RUN).folder
@@ -114,7 +119,7 @@ class Simulation:
                 self.finished = True
             if status.finished or status.stopped:  # who reads the reason starts another one
                 return
-            self.world.sleep(executor.tick * self.world.random.choice((1, 5, 20)))
+            self.world.sleep(executor.tick * self.world.random.choice((1, 10, 60)))
 
     def _start_worker(self, job, host):
         name = f"worker-{job.id}-{job.restart}"
@@ -137,6 +142,8 @@ class Simulation:
 
     def _ended(self, actor):
         self.slurm.ended(actor)
+        if actor.error is None and not actor.dead:
+            self._settled(actor)
         if actor.error is not None and not _passing(actor.error):
             self.world.fail(f"{actor.name} ended by {actor.error!r}")
         if actor.name.startswith("controller") and not self.finished and not self.world.failure:
@@ -178,6 +185,7 @@ class Simulation:
             self.world.fail(f"{who} trains {key}, which has had its result for a minute")
         if others and since > self._claimed_at[who]:
             self.world.fail(f"{who} trains {key} beside {others}")
+        self._owed.pop(who, None)
         self.trainings.append((*key, who))
 
     def _guard(self, path, inode):
@@ -194,23 +202,44 @@ class Simulation:
             self._swept.append((name, inode))
 
     def _claim(self, folder, claim):
-        won = _claim(folder, claim)
+        won = self._claim_(folder, claim)
         self._claimed_at[self.world.running.name] = self.world.now
         return won
 
     def _publish(self, folder, result):
-        won = _publish(folder, result)
+        won = self._publish_(folder, result)
         self.result_since.setdefault(result.number, self.world.now)
         if won and self.published.setdefault(result.number, result) is not result:
             self.world.fail(f"two results of trial {result.number} were accepted")
         return won
 
-    def _link(self, source, target, **options):
-        try:
-            _link(self.disk, source, target, **options)
-        finally:
-            if "/done/" in str(target) and self.disk.content(target) is not None:
-                self.result_since.setdefault(int(Path(target).name[:6]), self.world.now)
+    def _look(self, folder):
+        """A trial that moves is seen twice, never nowhere: but for listings of another time."""
+        known = set(self._proposed)
+        view = self._look_(folder)
+        unseen = known - view.finished - view.proposed
+        if unseen and not self.world.faults.stale:
+            self.world.fail(f"a look does not see the trials {sorted(unseen)}")
+        return view
+
+    def _linked(self, name):
+        """Note who made which file first."""
+        if name.endswith(".result.json"):
+            self.result_since.setdefault(int(name[:6]), self.world.now)
+        elif name.endswith(".proposal.json"):
+            self._proposed.add(int(name[:6]))
+        elif name.endswith(".claim.json"):
+            number, attempt_, *_ = name.split(".")
+            self._settled(self.world.running)
+            self._owed[self.world.running.name] = (int(number), int(attempt_))
+
+    def _settled(self, actor):
+        """Who claims an attempt trains it, unless the trial goes on or ended elsewhere."""
+        number, attempt_ = self._owed.pop(actor.name, (None, None))
+        if number is None or self.has_result(number):
+            return
+        if not self.is_open(f"{number:06d}.{attempt_}.lost.json"):
+            self.world.fail(f"{actor.name} claimed {(number, attempt_)} and does not train it")
 
     def _check_end(self):
         expect(self.finished, "the study did not finish")
@@ -224,7 +253,7 @@ class Simulation:
         for result in results:
             self._check_result(result)
         self._check_replay(results)
-        allowed = 3 * self.study.jobs.n_workers + 3 + 6 * self.world.troubles
+        allowed = self.study.jobs.n_workers + 8 + 4 * self.world.troubles
         expect(self.slurm.submitted <= allowed, f"{self.slurm.submitted} jobs; {allowed} allowed")
 
     def _check_result(self, result):
@@ -262,7 +291,6 @@ class Simulation:
             getpid=lambda: self.world.running.pid, environ={}, umask=lambda mask: None
         )
         here = SimpleNamespace(here=lambda submission: self.world.running.slot)
-        self.disk.link = self._link
         parts = {
             files: {"os": self.disk, "shutil": self.disk, "secrets": tokens, "time": clock},
             attempt: {"time": clock},
@@ -272,8 +300,9 @@ class Simulation:
             },
             cluster.Cluster: {"_executor": lambda _, *where: self.slurm.executor(*where)},
             contract.RunFolder: {
-                "claim": lambda *given: self._claim(*given),
-                "publish": lambda *given: self._publish(*given),
+                "claim": _method(self._claim),
+                "publish": _method(self._publish),
+                "look": _method(self._look),
             },
             controller: {"time": clock, "os": process},
             outcome: {"time": clock},
@@ -295,9 +324,6 @@ class Simulation:
             yield
 
 
-_claim, _publish, _link = RunFolder.claim, RunFolder.publish, Disk.link
-
-
 def suggest(space, trials, n, seed, n_initial):
     """A sampler whose point depends on all that it was told, and on what is pending."""
     known = [(t.number, t.state.finished, t.value, t.params["x"]) for t in trials]
@@ -310,6 +336,15 @@ def suggest(space, trials, n, seed, n_initial):
     return points
 
 
+def _method(function):
+    """Something to be called as a method of another class, whose object comes first."""
+
+    def method(owner, *given):
+        return function(owner, *given)
+
+    return method
+
+
 def _passing(error):
     """Whether an error is the disk's own; or a worker's note on its end came after the tidying."""
     late = isinstance(error, FileNotFoundError) and f"{RUN}/jobs/" in str(error.filename)
@@ -317,21 +352,24 @@ def _passing(error):
 
 
 def expect(holds, promise):
-    """Raise Broken where a promise does not hold."""
+    """Raise PromiseError where a promise does not hold."""
     if not holds:
-        raise Broken(promise)
+        raise PromiseError(promise)
 
 
-def at_random(seed):
-    """A simulation that the seed alone decides."""
+def at_random(seed, faults=None):
+    """A simulation that the seed decides, and the faults if they are given."""
     rng = random.Random(seed)
-    return Simulation(
+    simulation = Simulation(
         seed,
-        Faults.some(rng),
+        faults or Faults.some(rng),
         n_trials=rng.randint(2, 6),
         n_workers=rng.randint(1, 4),
         controllers=rng.randint(1, 3),
     )
+    simulation.epoch = rng.choice((20.0, 60.0, 200.0))
+    simulation.slow = {0: rng.choice((60.0, 2000.0))}
+    return simulation
 
 
 def main():
@@ -346,7 +384,7 @@ def main():
         simulation = at_random(seed)
         try:
             outcomes.append(simulation.run())
-        except Broken as promise:
+        except PromiseError as promise:
             broken += 1
             faults = dataclasses.asdict(simulation.world.faults)
             print(f"seed {seed}: {promise}", {k: round(v, 4) for k, v in faults.items() if v})

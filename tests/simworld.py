@@ -21,7 +21,7 @@ class Killed(BaseException):
     """The end of an actor, at any instruction."""
 
 
-class Broken(AssertionError):
+class PromiseError(AssertionError):
     """A promise of the product's that did not hold."""
 
 
@@ -54,6 +54,12 @@ class Faults:
         return cls(**{name: most[name] * 10 ** rng.uniform(-1.5, 0) for name in chosen})
 
 
+def _taken():
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 @dataclasses.dataclass(eq=False)
 class Actor:
     """A process on a host."""
@@ -68,7 +74,7 @@ class Actor:
     dead: bool = False
     word: str = ""  # the signal that asked it to leave
     error: BaseException | None = None
-    baton: object = dataclasses.field(default_factory=lambda: _taken())
+    baton: object = dataclasses.field(default_factory=_taken)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -126,7 +132,7 @@ class World:
         heapq.heappush(self._events, (self.now + delay, next(self._order), action))
 
     def run(self):
-        """Let the actors take turns until all have ended; raises Broken."""
+        """Let the actors take turns until all have ended; raises PromiseError."""
         first = self._choose()
         if first is not None:
             self.running = first
@@ -134,7 +140,7 @@ class World:
             self._over.acquire()
         self.running = None
         if self.failure is not None:
-            raise Broken(self.failure)
+            raise PromiseError(self.failure)
 
     def step(self, kind, path=""):
         """The moment before an operation: others may go first, or this one dies or fails."""
@@ -224,14 +230,14 @@ class World:
             actor.body()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - whoever looks at it decides
+        except BaseException as error:
             actor.error = error
             self.note("".join(traceback.format_exception(error)))
         self.actors.remove(actor)
         self.note("ended" if actor.error is None else f"ended by {actor.error!r}")
         try:
             self.ended(actor)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.fail(f"the simulation itself: {error!r}")
         following = self._choose()
         self.running = following
@@ -315,9 +321,3 @@ class Clock:
     def sleep(self, seconds):
         """On a loaded host it may take longer."""
         self.world.sleep(seconds * self.world.random.choice((1, 1, 5, 15)))
-
-
-def _taken():
-    lock = threading.Lock()
-    lock.acquire()
-    return lock

@@ -11,10 +11,9 @@ from unittest import mock
 import pytest
 
 from jobs import attempt, contract, files, worker
-from jobs.contract import State
 from tests.simulation import Simulation, at_random
-from tests.simworld import Broken
-from tuner import controller, plan, store
+from tests.simworld import Faults, PromiseError
+from tuner import controller, store
 
 RUNS = 200
 
@@ -33,7 +32,7 @@ def explained(command):
     """A broken promise says how to see it again."""
     try:
         yield
-    except Broken as promise:
+    except PromiseError as promise:
         pytest.fail(f"{promise}\nto see it again: {command}")
 
 
@@ -147,3 +146,125 @@ def asked(trap, name):
     """Whether the last thing that an actor did was to ask Slurm."""
     did = [what for _, who, what in trap.world.trace if who == name]
     return bool(did) and did[-1].startswith("list /run/jobs")
+
+
+NONE = Faults()
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A change of the product's code that breaks a promise."""
+
+    what: str
+    promise: str  # that breaks, in the checker's words
+    owner: object
+    function: str
+    old: str
+    new: str
+    faults: Faults = NONE
+
+    @contextlib.contextmanager
+    def applied(self):
+        """The product with this change."""
+        function = getattr(self.owner, self.function)
+        source = textwrap.dedent(inspect.getsource(function))
+        assert source.count(self.old) == 1
+        place = {}
+        code = f"from __future__ import annotations\n{source.replace(self.old, self.new)}"
+        exec(code, vars(sys.modules[function.__module__]), place)
+        with mock.patch.object(self.owner, self.function, place[self.function]):
+            yield
+
+
+OPEN = "listed = [match for name in files.names(self.open) if (match := _OPEN.fullmatch(name))]"
+FASTER = "# another controller was faster: look again"
+MUTATIONS = (
+    Mutation(
+        "done/ is listed before open/", "a look does not see", contract.RunFolder, "look",
+        f"{OPEN}\n    finished = self._finished()", f"finished = self._finished()\n    {OPEN}",
+        Faults(stop=0.05),
+    ),
+    Mutation(
+        "no look after the claim", "has had its result for a minute", worker.Worker, "_take",
+        "return claim if files.patiently(self.folder.look).holds(claim) else None", "return claim",
+        Faults(stop=0.03),
+    ),
+    Mutation(
+        "a claim is ours if it is there", "beside", files, "_is_linked",
+        '(read(path) or {}).get("nonce") == nonce', "read(path) is not None",
+        Faults(stop=0.02),
+    ),
+    Mutation(
+        "a lost reply of link is a lost race", "claimed .* and does not train it", files, "_link",
+        "if patiently(lambda: _is_linked(draft, path, nonce)):", "if False:",
+        Faults(reply=0.1),
+    ),
+    Mutation(
+        "a lost reply of rename is an error", "ended by FileNotFoundError", files, "_rename",
+        "if modified(draft) is not None:", "if True:",
+        Faults(reply=0.1),
+    ),
+    Mutation(
+        "an interrupted claim is tried anew", "does not train it", files, "write_once",
+        "patiently(lambda: _sync_folder(path.parent))", "_sync_folder(path.parent)",
+        Faults(reply=0.1),
+    ),
+    Mutation(
+        "nothing is synced", "cannot be read|no result|is not a run", files, "_write",
+        "os.fsync(handle)", "pass",
+        Faults(server=0.01),
+    ),
+    Mutation(
+        "a torn line spoils the next one", "curve", files, "append",
+        'b"\\n" + json.dumps(record, allow_nan=False).encode()',
+        'json.dumps(record, allow_nan=False).encode() + b"\\n"',
+        Faults(part=0.5, error=0.05),
+    ),
+    Mutation(
+        "a result can be replaced", "taken away or replaced", contract.RunFolder, "publish",
+        "files.write_once(path, _table(result))",
+        "files.replace(path, __import__('json').dumps(_table(result)).encode()) is None",
+        Faults(stop=0.02, node=0.9, squeue=0.9),
+    ),
+    Mutation(
+        "what is unfinished is swept too", "is swept before", store.Store, "sweep",
+        "view.finished & view.files.keys()", "view.files.keys()",
+    ),
+    Mutation(
+        "surplus workers are replaced", "jobs; .* allowed", controller, "plan",
+        "min(workers, unfinished + propose + len(due))", "workers",
+    ),
+    Mutation(
+        "an unreadable file counts as none", "nobody asked for|no replay",
+        controller.Controller, "tick",
+        "if self._unreadable(trials, view):", "if False:",
+        Faults(late=0.3),
+    ),
+    Mutation(
+        "pending points are not recorded", "no replay", controller.Controller, "_propose",
+        f"return  {FASTER}\n        pending.append(number)", f"return  {FASTER}",
+    ),
+    Mutation(
+        "a disk's error is a training's", "failed: OSError", attempt.Attempt, "_read",
+        "self._patiently(lambda: files.names(path.parent))", "files.names(path.parent)",
+        Faults(kill=0.005, error=0.1),
+    ),
+    Mutation(
+        "the dead are not buried", "stuck", controller.Controller, "_bury",
+        "if now - quiet_since >= grace:", "if False:",
+        Faults(kill=0.01),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
+def test_the_checker_finds_a_broken_promise(mutation):
+    """It has teeth: the product with one line changed breaks within some runs."""
+    with mutation.applied(), pytest.raises(PromiseError, match=mutation.promise):
+        play_some(mutation.faults)
+
+
+def play_some(faults):
+    """Some interleavings, the same ones every time."""
+    for seed in range(100):
+        at_random(seed, faults).run()
