@@ -72,13 +72,15 @@ def test_a_worker_stopped_between_listing_and_claiming_trains_nothing_twice():
     ("kind", "end"), [("link", "/000000.result.json"), ("open", "/000000.1.metrics.jsonl")]
 )
 def test_a_sleeper_that_publishes_or_appends_after_attempt_2_has_won_changes_nothing(kind, end):
-    """Its node was cut off, its attempt lost, and the trial trained elsewhere."""
-    trap = quick(n_trials=2)
+    """Its node was cut off, the trial trained elsewhere; what it brings is swept."""
+    trap = quick(n_trials=3)
+    trap.slow = {1: 2000.0}  # so that a controller is still there
     cut_off = lambda actor: trap.slurm.vanish(trap.slurm.of(actor))  # noqa: E731
     trap.hold("worker", kind, end, lambda: trap.has_result(0), then=cut_off)
     play(trap)
     assert trained(trap, 0) == [1, 2]
     assert trap.published[0].attempts == 2
+    assert not [name for name in trap.disk.folders["/run/open"] if name.startswith("000000.")]
 
 
 def test_a_controller_stopped_between_planning_and_linking_proposes_nothing_anew():
