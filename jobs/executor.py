@@ -22,8 +22,7 @@ from jobs import files
 from jobs.contract import Claim, RunFolder
 from jobs.slot import local_job
 
-NOTE = "submission.json"  # written with the submission: when, and for a process which
-SUBMITTED = "submitted.json"  # written when Slurm said that it took a submission
+NOTE, SUBMITTED = "submission.json", "submitted.json"  # when, and which process; Slurm took it
 READY, END = ".ready.json", ".end.json"  # written by each worker: its slot works; how it ended
 _STRIKES = 3  # submissions without a ready worker after which nothing more is submitted
 

@@ -68,11 +68,8 @@ def share(source: Path, target: Path) -> None:
     """Give a file a second name, replacing what had it; costs no copy."""
     draft = target.with_name(DRAFT + secrets.token_hex(8))
     try:
-        try:
+        with suppress(FileExistsError):  # a lost reply: nobody else has this name
             os.link(source, draft, follow_symlinks=False)
-        except OSError:
-            if modified(draft) is None:  # else the reply was lost, not the link
-                raise
         _rename(draft, target)
     finally:
         with suppress(OSError):
@@ -217,11 +214,10 @@ def _link(draft: Path, path: Path, nonce: str) -> bool:
     try:
         os.link(draft, path)
     except OSError as error:
-        if patiently(lambda: _is_linked(draft, path, nonce)):  # the reply was lost, not the link
-            return True
-        if isinstance(error, FileExistsError):  # somebody else's, even if it was swept since
-            return False
-        raise
+        ours = patiently(lambda: _is_linked(draft, path, nonce))  # the reply was lost, not the link
+        if not ours and not isinstance(error, FileExistsError):  # it may be swept since
+            raise
+        return ours
     return True
 
 

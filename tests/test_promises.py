@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from jobs import attempt, contract, files, worker
+from tests.simfaults import Faults, PromiseError
 from tests.simulation import Simulation, at_random
-from tests.simworld import Faults, PromiseError
 from tuner import controller, store
 
 RUNS = 200
@@ -52,13 +52,13 @@ def play(simulation):
 
 def trained(simulation, number):
     """The attempts at a trial that were trained, in order."""
-    return [attempt_ for n, attempt_, _ in simulation.trainings if n == number]
+    return [attempt_ for n, attempt_, _ in simulation.promises.trainings if n == number]
 
 
 def a_worker_is_stopped_before_its_claim():
     """Until its trial has ended elsewhere and was swept."""
     trap = quick(n_trials=3)
-    over = lambda: trap.has_result(0) and not trap.is_open("000000.proposal.json")  # noqa: E731
+    over = lambda: trap.promises.has_result(0) and not trap.promises.is_open("000000.proposal.json")  # noqa: E731
     trap.hold("worker", "link", "/000000.1.claim.json", over)
     return trap
 
@@ -76,17 +76,17 @@ def test_a_sleeper_that_publishes_or_appends_after_attempt_2_has_won_changes_not
     trap = quick(n_trials=3)
     trap.slow = {1: 2000.0}  # so that a controller is still there
     cut_off = lambda actor: trap.slurm.vanish(trap.slurm.of(actor))  # noqa: E731
-    trap.hold("worker", kind, end, lambda: trap.has_result(0), then=cut_off)
+    trap.hold("worker", kind, end, lambda: trap.promises.has_result(0), then=cut_off)
     play(trap)
     assert trained(trap, 0) == [1, 2]
-    assert trap.published[0].attempts == 2
+    assert trap.promises.published[0].attempts == 2
     assert not [name for name in trap.disk.folders["/run/open"] if name.startswith("000000.")]
 
 
 def test_a_controller_stopped_between_planning_and_linking_proposes_nothing_anew():
     """Its proposal comes when the trial has ended under another one's, and is swept."""
     trap = quick(n_trials=4, controllers=2)
-    over = lambda: trap.has_result(1) and not trap.is_open("000001.proposal.json")  # noqa: E731
+    over = lambda: trap.promises.has_result(1) and not trap.promises.is_open("000001.proposal.json")  # noqa: E731
     trap.hold("controller-1", "link", "/000001.proposal.json", over)
     assert trained(play(trap), 1) == [1]
 
@@ -94,11 +94,11 @@ def test_a_controller_stopped_between_planning_and_linking_proposes_nothing_anew
 def test_a_twin_does_not_take_a_claim_with_its_own_job_id_for_its_own():
     """Requeued while its first copy lives: both want attempt 1, and one of them trains it."""
     trap = quick(n_trials=1)
-    taken = lambda: trap.is_open("000000.1.claim.json")  # noqa: E731
+    taken = lambda: trap.promises.is_open("000000.1.claim.json")  # noqa: E731
     requeue = lambda actor: trap.slurm.requeue(trap.slurm.of(actor))  # noqa: E731
     trap.hold("worker", "link", "/000000.1.claim.json", taken, then=requeue)
     play(trap)
-    assert [name for *_, name in trap.trainings] == ["worker-0_0-1"]
+    assert [name for *_, name in trap.promises.trainings] == ["worker-0_0-1"]
 
 
 def test_surplus_workers_leave_and_are_not_replaced():
@@ -122,7 +122,7 @@ def test_a_trial_that_ends_between_a_listing_and_a_squeue_is_not_lost():
     trap.epoch = 600.0
     trap.hold(
         "controller-1", "squeue", "", lambda: not trap.slurm.jobs,
-        when=lambda: trap.is_open("000000.1.claim.json"),
+        when=lambda: trap.promises.is_open("000000.1.claim.json"),
     )  # fmt: skip
     assert lost(trap) == []
 
@@ -132,7 +132,7 @@ def test_a_claim_that_comes_between_a_squeue_and_a_listing_is_not_lost():
     """Another controller submitted its job after this one had asked."""
     trap = quick(n_trials=1, controllers=2)
     trap.hold(
-        "controller-1", "list", "/open", lambda: trap.is_open("000000.1.claim.json"),
+        "controller-1", "list", "/open", lambda: trap.promises.is_open("000000.1.claim.json"),
         when=lambda: asked(trap, "controller-1"),
     )  # fmt: skip
     assert lost(trap) == []
@@ -198,7 +198,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a lost reply of link is a lost race", "claimed .* and does not train it", files, "_link",
-        "if patiently(lambda: _is_linked(draft, path, nonce)):", "if False:",
+        "patiently(lambda: _is_linked(draft, path, nonce))", "False",
         Faults(reply=0.1),
     ),
     Mutation(
