@@ -28,6 +28,8 @@ class World:
         self.steps = 0
         self.troubles = 0  # faults that may cost a job
         self.quiet = False  # faults have ceased
+        self.moments = 0  # before and after each operation
+        self.crash_at = None  # the moment at which its actor is killed
         self.failure = None
         self.holds = []
         self.trace = deque(maxlen=400)
@@ -219,7 +221,8 @@ class World:
                 return
 
     def _perhaps_kill(self, actor):
-        if self.strikes("kill"):
+        self.moments += 1
+        if self.moments == self.crash_at or self.strikes("kill"):
             self.note("killed")
             self.troubles += 1
             self.kill(actor)

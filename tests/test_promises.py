@@ -27,6 +27,21 @@ def test_no_promise_breaks_under_random_faults():
             at_random(seed).run()
 
 
+def test_a_crash_at_any_operation_loses_nothing():
+    """Each moment before and after an operation of a small run is once its actor's last."""
+    moment = 1
+    while moment <= crashed_at(moment).world.moments:
+        moment += 1
+
+
+def crashed_at(moment):
+    """A run of one trial whose controller or worker was killed at a moment."""
+    simulation = quick(n_trials=1, n_workers=1)
+    simulation.world.crash_at = moment
+    simulation.run()
+    return simulation
+
+
 @contextlib.contextmanager
 def explained(command):
     """A broken promise says how to see it again."""
