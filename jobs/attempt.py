@@ -5,8 +5,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -27,7 +28,7 @@ class Ending(Enum):
 
     FENCED = "fenced"  # somebody else's result or attempt counts
     PRUNED = "pruned"
-    RELEASED = "released"  # out of time, or asked to leave: the trial goes on in another job
+    RELEASED = "released"  # out of time, asked to leave, no disk: the trial goes on in another job
 
 
 @final
@@ -111,9 +112,10 @@ class Attempt:
 
     def keep_weights(self) -> None:
         """Name the finished checkpoint in weights/ too, where the controller keeps the best few."""
+        target = self.folder.kept(self.claim.number)
         if self._saves:
-            target = self.folder.kept(self.claim.number)
-            self._patiently(lambda: files.share(self._checkpoint, target))
+            with suppress(FileNotFoundError):  # swept: the trial has ended elsewhere
+                files.patiently(lambda: files.share(self._checkpoint, target))
 
     def fenced(self) -> bool:
         """Look again: whether somebody else's result or attempt counts by now."""
@@ -158,7 +160,7 @@ class Attempt:
             raise Stop(self.ending.value)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
-        if path.name not in files.names(path.parent):
+        if path.name not in self._patiently(lambda: files.names(path.parent)):
             return None
         data = self._patiently(lambda: files.read_bytes(path))
         try:
@@ -167,13 +169,18 @@ class Attempt:
             return None
 
     def _copy_metrics(self, attempt: int, step: int) -> None:
-        records = files.read_lines(self.folder.of(self.claim.number, "metrics", attempt))
-        for record in records:
+        path = self.folder.of(self.claim.number, "metrics", attempt)
+        for record in self._patiently(lambda: files.read_lines(path)):
             if record.get("step", step + 1) <= step:
-                files.append(self._metrics, record)
+                self._patiently(partial(files.append, self._metrics, record))
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
-        return files.patiently(action, give_up=lambda: time.time() > self._deadline)
+        """Do a file operation; raises Stop where the disk refuses, which is no fault of a trial."""
+        try:
+            return files.patiently(action, give_up=lambda: time.time() > self._deadline)
+        except OSError as error:
+            self.ending, self.why = Ending.RELEASED, f"the disk refuses: {error.strerror}"
+            self._stop()
 
 
 def _state(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import submitit
 
 from jobs import files, slurm
 from jobs.contract import Claim, RunFolder
-from jobs.executor import END, NOTE, Slots, SubmitError, tidy_ended, unready
+from jobs.executor import END, NOTE, SUBMITTED, Slots, SubmitError, tidy_ended, unready
 
 _ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
 _VOID_AFTER = 60.0  # seconds between two answers of Slurm that both lack a submission
@@ -112,7 +112,7 @@ class Cluster:
                 )
         except submitit.core.utils.FailedJobError as error:
             return self._refused(folder, str(error))
-        files.write_once(folder / "submitted.json", {"job": array[0].job_id.split("_")[0]})
+        files.write_once(folder / SUBMITTED, {"job": array[0].job_id.split("_")[0]})
         return True
 
     def _refused(self, folder: Path, error: str) -> bool:
@@ -166,7 +166,7 @@ class Cluster:
     def _pending_jobs(self, name: str) -> int:
         folder = self.folder.jobs / name
         listed = files.names(folder)
-        if "submitted.json" in listed or NOTE not in listed:
+        if SUBMITTED in listed or NOTE not in listed:
             return 0
         if "missing.json" not in listed:
             files.write_once(folder / "missing.json", {"time": time.time()})

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import psutil
 
@@ -22,7 +22,7 @@ from jobs import files
 from jobs.contract import Claim, RunFolder
 from jobs.slot import local_job
 
-NOTE = "submission.json"  # written with the submission: when, and for a process which
+NOTE, SUBMITTED = "submission.json", "submitted.json"  # when, and which process; Slurm took it
 READY, END = ".ready.json", ".end.json"  # written by each worker: its slot works; how it ended
 _STRIKES = 3  # submissions without a ready worker after which nothing more is submitted
 
@@ -182,7 +182,7 @@ def tidy_ended(folder: RunFolder, alive: set[str]) -> None:
 
     `alive` are the submissions that still have workers; those of failed ones keep their logs.
     """
-    for name in set(files.names(folder.jobs)) - alive:
+    for name in sorted(set(files.names(folder.jobs)) - alive):
         path = folder.jobs / name
         listed = files.names(path)
         ends = [files.read(path / end) or {} for end in listed if end.endswith(END)]
@@ -192,12 +192,18 @@ def tidy_ended(folder: RunFolder, alive: set[str]) -> None:
 
 def unready(folder: RunFolder, alive: set[str], since: float) -> str:
     """The error of the last three submissions if none brought a worker that was ready to train."""
-    ended = [folder.jobs / name for name in set(files.names(folder.jobs)) - alive]
-    notes = [(note["time"], path) for path in ended if (note := files.read(path / NOTE))]
+    ended = [folder.jobs / name for name in sorted(set(files.names(folder.jobs)) - alive)]
+    notes = [(note["time"], path) for path in ended if (note := _taken(path))]
     last = sorted((time_, path) for time_, path in notes if time_ > since)[-_STRIKES:]
     if len(last) < _STRIKES or any(_was_ready(path) for _, path in last):
         return ""
     return _last_words(last[-1][1])
+
+
+def _taken(path: Path) -> dict[str, Any] | None:
+    """The note of a submission, None where the system never said that it took it."""
+    note = files.read(path / NOTE)
+    return note if note and ("job" in note or SUBMITTED in files.names(path)) else None
 
 
 def _was_ready(path: Path) -> bool:

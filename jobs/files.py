@@ -27,7 +27,7 @@ _PASSING = {
 
 def make_folder(path: Path) -> None:
     """Make a folder (and those above it) that only its owner can enter."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.makedirs(path, mode=0o700, exist_ok=True)
 
 
 def write_once(path: Path, record: Mapping[str, Any]) -> bool:
@@ -44,10 +44,11 @@ def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     try:
         _write(draft, json.dumps({**record, "nonce": nonce}, allow_nan=False).encode())
         won = _link(draft, path, nonce)
-        _sync_folder(path.parent)
+        # Tried again from the start it would lose to itself: from here on it only waits.
+        patiently(lambda: _sync_folder(path.parent))
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            _unlink(draft)
     return won
 
 
@@ -56,22 +57,23 @@ def replace(path: Path, data: bytes) -> None:
     draft = path.with_name(DRAFT + secrets.token_hex(8))
     try:
         _write(draft, data)
-        draft.replace(path)
+        _rename(draft, path)
         _sync_folder(path.parent)
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            _unlink(draft)
 
 
 def share(source: Path, target: Path) -> None:
     """Give a file a second name, replacing what had it; costs no copy."""
     draft = target.with_name(DRAFT + secrets.token_hex(8))
     try:
-        os.link(source, draft, follow_symlinks=False)
-        draft.replace(target)
+        with suppress(FileExistsError):  # a lost reply: nobody else has this name
+            os.link(source, draft, follow_symlinks=False)
+        _rename(draft, target)
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            _unlink(draft)
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -121,7 +123,7 @@ def names(folder: Path) -> list[str]:
     Probing a missing name would make NFS remember for up to a minute that it is missing.
     """
     try:
-        return [name for name in os.listdir(folder) if not name.startswith(DRAFT)]  # noqa: PTH208
+        return [name for name in os.listdir(folder) if not name.startswith(DRAFT)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -129,7 +131,7 @@ def names(folder: Path) -> list[str]:
 def modified(path: Path) -> float | None:
     """When the file server last saw `path` written, in seconds; None where it is missing."""
     try:
-        return path.lstat().st_mtime
+        return os.lstat(path).st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -139,16 +141,16 @@ def server_now(folder: Path) -> float:
     draft = folder / (DRAFT + secrets.token_hex(8))
     try:
         _write(draft, b"")
-        return draft.lstat().st_mtime
+        return os.lstat(draft).st_mtime
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            _unlink(draft)
 
 
 def remove(paths: Iterable[Path]) -> None:
     """Remove files that are no longer looked at; one that is gone already is fine."""
     for path in paths:
-        path.unlink(missing_ok=True)
+        _unlink(path)
 
 
 def remove_folder(path: Path) -> None:
@@ -163,7 +165,7 @@ def open_log(path: Path) -> BinaryIO:
 
 def sweep_drafts(folder: Path) -> None:
     """Remove drafts whose writer died more than an hour ago by the file server's clock."""
-    drafts = [name for name in os.listdir(folder) if name.startswith(DRAFT)]  # noqa: PTH208
+    drafts = [name for name in os.listdir(folder) if name.startswith(DRAFT)]
     if not drafts:
         return
     now = server_now(folder)
@@ -188,6 +190,11 @@ def patiently(action: Callable[[], T], give_up: Callable[[], bool] = lambda: Fal
             pause = min(2 * pause, 30.0)
 
 
+def _unlink(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _write(path: Path, data: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -206,14 +213,24 @@ def _write_all(handle: int, data: bytes) -> None:
 def _link(draft: Path, path: Path, nonce: str) -> bool:
     try:
         os.link(draft, path)
-    except OSError:
-        if draft.lstat().st_nlink == 2:  # the reply was lost, not the link
-            return True
-        found = read(path)
-        if found is None and path.name not in names(path.parent):
+    except OSError as error:
+        ours = patiently(lambda: _is_linked(draft, path, nonce))  # the reply was lost, not the link
+        if not ours and not isinstance(error, FileExistsError):  # it may be swept since
             raise
-        return found is not None and found.get("nonce") == nonce
+        return ours
     return True
+
+
+def _is_linked(draft: Path, path: Path, nonce: str) -> bool:
+    return os.lstat(draft).st_nlink == 2 or (read(path) or {}).get("nonce") == nonce
+
+
+def _rename(draft: Path, path: Path) -> None:
+    try:
+        os.replace(draft, path)
+    except OSError:
+        if modified(draft) is not None:  # else the reply was lost, not the new name
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

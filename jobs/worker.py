@@ -96,11 +96,11 @@ class Worker:
     def run(self) -> str:
         """Work until nothing waits, the job is full, out of time or told to leave; says which."""
         while not (reason := self._enough()):
-            claim = self._next_claim()
-            if claim is None:
+            taken = self._next()
+            if taken is None:
                 return self.leaving() or self.folder.stopping() or "nothing waits"
             started = time.monotonic()
-            self._try(claim)
+            self._try(*taken)
             self._longest = max(self._longest, time.monotonic() - started)
             self.finished += 1
         return reason
@@ -113,36 +113,38 @@ class Worker:
         left = self.slot.deadline - time.time()
         return "no time for another trial" if self.finished and left < _FITS * self._longest else ""
 
-    def _next_claim(self) -> Claim | None:
+    def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""
         empty_since = time.monotonic()
         while not self.leaving() and not self.folder.stopping():
             view = files.patiently(self.folder.look)
-            waiting = view.numbers(State.WAITING)
-            if waiting:
+            proposal = self._choose(view.numbers(State.WAITING))
+            if proposal is not None:
                 empty_since = time.monotonic()
-                claim = self._take(view, waiting)
+                claim = self._take(view, proposal.number)
                 if claim is not None:
-                    return claim
+                    return claim, proposal
             elif time.monotonic() - empty_since > self.orders.grace:
                 return None
             else:
                 time.sleep(min(2.0, self.orders.grace / 20))
         return None
 
-    def _take(self, view: View, waiting: list[int]) -> Claim | None:
-        crowd = _CROWD if self.orders.n_workers > _CROWD else 1
-        number = random.choice(waiting[:crowd])
+    def _choose(self, waiting: list[int]) -> Proposal | None:
+        """The next point, read before it is claimed: it may be listed and not be readable yet."""
+        if not waiting:
+            return None
+        number = random.choice(waiting[: _CROWD if self.orders.n_workers > _CROWD else 1])
+        return files.patiently(lambda: self.folder.proposal(number))
+
+    def _take(self, view: View, number: int) -> Claim | None:
         claim = self.slot.claim(number, view.claims.get(number, 0) + 1)
         if not files.patiently(lambda: self.folder.claim(claim)):
             return None
         # The listing may be old: the trial may have ended elsewhere before we claimed it.
         return claim if files.patiently(self.folder.look).holds(claim) else None
 
-    def _try(self, claim: Claim) -> None:
-        proposal = files.patiently(lambda: self.folder.proposal(claim.number))
-        if proposal is None:
-            return  # finished and swept in between
+    def _try(self, claim: Claim, proposal: Proposal) -> None:
         attempt = Attempt(
             self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal)
         )

@@ -193,3 +193,13 @@ def test_the_end_of_the_job_is_asked_once_where_slurm_does_not_say_it(fake_slurm
     monkeypatch.setenv("SLURM_JOB_END_TIME", "123")
     assert slurm.own_end() == 123.0
     assert len(fake_slurm.calls("squeue")) == 1
+
+
+def test_a_slurm_that_does_not_answer_three_times_stops_no_study(run, fake_slurm):
+    """No worker came because none was taken: that says nothing about the workers."""
+    fake_slurm.says("sbatch", stderr="sbatch: error: Socket timed out on send/recv", rc=1)
+    hung = executor(run)
+    for _ in range(3):
+        hung.submit(1)
+    assert len(submissions(run)) == 3
+    assert hung.failing(since=0.0) == ""

@@ -172,6 +172,32 @@ def test_a_dead_claim_waits_again_after_the_grace_and_not_before(tmp_path, monke
     assert files.read(run.folder.of(0, "lost", 1))["reason"] == "NODE_FAIL"
 
 
+def test_a_claim_that_cannot_be_read_is_buried_like_a_dead_one(tmp_path, monkeypatch):
+    """Zero-length or full of NULs: it names no living job, and must not block the study."""
+    run = make(tmp_path)
+    monkeypatch.setattr(controllers, "_GRACE_LOCAL", -1.0)
+    controller = Controller(run, Silent())
+    controller.tick()
+    run.folder.claim(Claim(0, 1, "job"))
+    run.folder.of(0, "claim", 1).write_bytes(bytes(64))
+    controller.tick()
+    assert run.view().state(0) is State.WAITING
+
+
+def test_a_listed_file_that_cannot_be_read_means_wait_and_then_says_so(tmp_path, monkeypatch):
+    """A point asked for without that trial could not be replayed, and would be one too many."""
+    run = make(tmp_path, n_trials=4)
+    drive(run)
+    run.folder.result_path(1).write_bytes(b"")
+    monkeypatch.setattr(controllers, "_UNREAD_TICKS", 3)
+    controller = Controller(store.Store(run.path), Silent())
+    for _ in range(3):
+        assert not controller.tick().finished
+    assert run.view().size == 4
+    with pytest.raises(BadInput, match="file of trial 1 that cannot be read"):
+        controller.tick()
+
+
 def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch):
     """With the last reason; it never blocks the study."""
     run = make(tmp_path, n_trials=1)
@@ -206,9 +232,20 @@ def test_a_run_with_a_hole_is_waited_for_and_then_refused(tmp_path, monkeypatch)
     run = make(tmp_path, n_trials=3)
     drive(run)
     run.folder.result_path(1).unlink()
-    monkeypatch.setattr(store, "_LATE", 0.3)
+    monkeypatch.setattr(store, "_PAUSE", 0.0)
     with pytest.raises(BadInput, match="has no trial 1"):
         run.view()
+
+
+def test_a_controller_stopped_in_the_middle_of_a_look_looks_again(tmp_path, monkeypatch):
+    """An hour of sleep is no hour of waiting for a hole to close."""
+    run = make(tmp_path, n_trials=3)
+    drive(run)
+    whole, clock = run.view(), iter(range(0, 100_000, 3600))
+    views = iter([dataclasses.replace(whole, finished=frozenset({0, 2})), whole])
+    monkeypatch.setattr(run.folder, "look", lambda: next(views))
+    monkeypatch.setattr(store.time, "monotonic", lambda: next(clock))
+    assert run.view() is whole
 
 
 def test_only_the_best_weights_stay(tmp_path):

@@ -28,6 +28,52 @@ def test_a_writer_whose_reply_was_lost_knows_that_it_won(tmp_path, monkeypatch):
     assert files.write_once(tmp_path / "a.json", {"value": 1})
 
 
+def lossy(call, code):
+    """A call of os that happens and then reports an error, as NFS does that lost a reply."""
+
+    def called(*arguments, **options):
+        call(*arguments, **options)
+        raise OSError(code, "the reply was lost")
+
+    return called
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EIO])
+def test_a_lost_reply_of_rename_is_no_error(tmp_path, monkeypatch, code):
+    """What happened is not undone by the error: a checkpoint is there, and no trial fails."""
+    monkeypatch.setattr(os, "replace", lossy(os.replace, code))
+    files.replace(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_weights_are_shared_though_replies_are_lost(tmp_path, monkeypatch):
+    """Both the link and the rename."""
+    (tmp_path / "a").write_bytes(b"weights")
+    monkeypatch.setattr(os, "link", lossy(os.link, errno.EEXIST))
+    monkeypatch.setattr(os, "replace", lossy(os.replace, errno.ENOENT))
+    files.share(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"weights"
+
+
+def test_a_name_once_won_is_not_lost_to_oneself(tmp_path, monkeypatch):
+    """The folder's fsync may fail: it alone is tried again, under the same nonce."""
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    errors = iter([None, OSError(errno.EIO, "away"), OSError(errno.ENOSPC, "full"), None])
+
+    def fsync(handle):
+        if (error := next(errors)) is not None:
+            raise error
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert files.write_once(tmp_path / "a.json", {"value": 1})
+
+
+def test_a_name_that_was_taken_and_swept_is_a_lost_race(tmp_path, monkeypatch):
+    """It existed when we linked and is gone when we look whose it was: no error."""
+    monkeypatch.setattr(os, "link", lossy(lambda source, target: None, errno.EEXIST))
+    assert not files.write_once(tmp_path / "a.json", {"value": 1})
+
+
 def test_a_folder_without_hard_links_is_refused(tmp_path, monkeypatch):
     """The error is the file system's own, not a lost race."""
 

@@ -1,5 +1,6 @@
 """A worker and its attempts: claims, fences, checkpoints, failures, and where it must not go."""
 
+import errno
 import math
 import os
 import signal
@@ -217,6 +218,58 @@ def test_a_trial_that_ended_elsewhere_is_not_trained(tmp_path, monkeypatch):
     work(str(run.path))
     assert run.result(0).value == 42.0
     assert files.read_lines(run.of(0, "metrics", 1)) == []
+
+
+def test_a_point_that_cannot_be_read_yet_is_not_claimed(tmp_path):
+    """Its claim would hold the trial for as long as this worker lives."""
+    run = make(tmp_path)
+    run.of(0, "proposal").write_bytes(b"")
+    work(str(run.path))
+    assert run.look().state(0) is State.WAITING
+
+
+@pytest.mark.parametrize("step", ["load", "report", "save"])
+def test_a_disk_that_refuses_hands_the_trial_back(tmp_path, monkeypatch, step):
+    """An OSError on the run's folder is no fault of the training's: Stop, and no FAIL."""
+    tried = attempt_at(make(tmp_path))
+    does = {
+        "load": tried.load,
+        "report": lambda: tried.report(0, value=1.0),
+        "save": lambda: tried.save(0, lambda: {"done": 1}, last=True),
+    }
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for call in ("open", "listdir"):
+        monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(Stop):
+        does[step]()
+    assert (tried.ending, tried.why) == (Ending.RELEASED, "the disk refuses: Permission denied")
+
+
+def test_a_disk_that_is_away_for_a_moment_fails_no_trial(tmp_path, monkeypatch):
+    """The search for a checkpoint waits too."""
+    tried = attempt_at(make(tmp_path))
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    listdir, errors = os.listdir, iter([OSError(errno.EIO, "away")])
+
+    def once_away(path):
+        for error in errors:
+            raise error
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", once_away)
+    assert tried.load() is None
+
+
+def test_weights_that_were_swept_are_not_missed(tmp_path):
+    """The trial ended elsewhere between the last look and the naming of its weights."""
+    tried = attempt_at(make(tmp_path))
+    tried.save(0, lambda: {"done": 1}, last=True)
+    files.remove([tried.folder.of(0, "checkpoint", 1)])
+    tried.keep_weights()
+    assert files.names(tried.folder.weights) == []
 
 
 def test_numbers_that_are_none_are_recorded_as_null(tmp_path):

@@ -15,11 +15,13 @@ from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from tuner import samplers
 from tuner.plan import plan, used_up, winner
+from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
 from tuner.trial import Trial
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
+_UNREAD_TICKS = 90  # on a shared disk three times the minute that a file may be late
 _SAME_ERRORS = 3  # first results that all fail alike: the study is at fault, not the point
 
 
@@ -45,6 +47,7 @@ class Controller:
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
         self._began = time.time()
+        self._unread = 0  # ticks in a row
         self._known = store.view().finished
         self._suspects: dict[str, float] = store.last_sign().get("suspects", {})
 
@@ -61,6 +64,8 @@ class Controller:
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
+        if self._unreadable(trials, view):
+            return Status(trials, slots)
         todo = plan(self.study, trials, slots, self.parts, self.executor.capacity)
         self._propose(todo.propose, trials, view)
         self._propose_parts(todo.parts, trials, view)
@@ -72,6 +77,18 @@ class Controller:
         self.executor.tidy()
         self.store.keep_best(trials)
         return Status(trials, slots, finished=todo.finished)
+
+    def _unreadable(self, trials: Sequence[Trial], view: View) -> bool:
+        """Whether a listed file cannot be read, which makes the view an old one: plan nothing.
+
+        Raises BadInput where it stays so.
+        """
+        missing = set(range(view.size)) - {trial.number for trial in trials}
+        self._unread = self._unread + 1 if missing else 0
+        if self._unread > _UNREAD_TICKS:
+            problem = f"holds a file of trial {min(missing)} that cannot be read"
+            raise BadInput("", problem, "restore it, or start another run")
+        return bool(missing)
 
     def _bury(self, before: View, slots: Slots, view: View) -> None:
         """Give up attempts whose job has ended without their result, after a grace.
@@ -92,9 +109,7 @@ class Controller:
                 self._give_up(claim, view)
         for number in view.numbers(State.WAITING):  # attempts that their workers gave up themselves
             if used_up(view, number):
-                claim_ = self.store.folder.claimed(number, view.claims[number])
-                if claim_ is not None:
-                    self.store.fail(claim_, "used up its attempts")
+                self.store.fail(self.store.newest_claim(number, view), "used up its attempts")
 
     def _give_up(self, claim: Claim, view: View) -> None:
         reason = self.executor.why(claim)

@@ -16,7 +16,8 @@ from tuner.study import IDENTITY, Study
 from tuner.trial import Trial
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
-_LATE = 180.0  # seconds: three times what NFS may take to show a new file
+_PAUSE = 0.2  # seconds between two looks …
+_LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
 
@@ -43,15 +44,18 @@ class Store:
         return str(self.run["id"])
 
     def view(self) -> View:
-        """A listing without gaps; waits out a stale one, raises BadInput if it stays so."""
-        end = time.monotonic() + _LATE
-        while not (view := files.patiently(self.folder.look)).whole:
-            if time.monotonic() > end:
-                missing = min(set(range(view.size)) - view.finished - view.proposed)
-                remedy = "restore its files, or start another run"
-                raise BadInput("", f"has no trial {missing}, but later ones", remedy)
-            time.sleep(0.2)
-        return view
+        """A listing without gaps; waits out a stale one, raises BadInput if it stays so.
+
+        Looks are counted, not seconds: a process that was stopped for an hour has not waited.
+        """
+        for _ in range(_LOOKS):
+            view = files.patiently(self.folder.look)
+            if view.whole:
+                return view
+            time.sleep(_PAUSE)
+        missing = min(set(range(view.size)) - view.finished - view.proposed)
+        remedy = "restore its files, or start another run"
+        raise BadInput("", f"has no trial {missing}, but later ones", remedy)
 
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
@@ -61,9 +65,12 @@ class Store:
 
     def claims(self, view: View) -> list[Claim]:
         """The claims of all RUNNING trials."""
-        running = [(n, view.claims[n]) for n in view.numbers(State.RUNNING)]
-        found = (self.folder.claimed(number, attempt) for number, attempt in running)
-        return [claim for claim in found if claim is not None]
+        return [self.newest_claim(number, view) for number in view.numbers(State.RUNNING)]
+
+    def newest_claim(self, number: int, view: View) -> Claim:
+        """The claim of a trial's newest attempt; one that cannot be read is no living job's."""
+        attempt = view.claims[number]
+        return self.folder.claimed(number, attempt) or Claim(number, attempt, job="")
 
     def newest_file(self, claim: Claim) -> float:
         """When a worker last wrote for a claim, in seconds by the file server's clock."""
