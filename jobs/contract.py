@@ -6,22 +6,29 @@ RUNNING; a result: COMPLETE, PRUNED or FAIL, for ever):
     open/000012.proposal.json       done/000/000012.result.json
     open/000012.1.claim.json        open/000012.1.lost.json
     open/000012.1.metrics.jsonl     open/000012.1.checkpoint.pt
+    done/010000.packed.jsonl: the results of trials 0 … 9999 of a run that was packed
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
-from jobs import files
+from jobs import archive, files
+from jobs.archive import Entry
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
 SHARD = 1000  # results a folder of done/
+NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
+READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
+_FEW = 50  # results that are read one by one though there is a digest
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
+_PACK = re.compile(r"(\d{6,})\.packed\.jsonl")
 Record = TypeVar("Record")
 
 
@@ -99,7 +106,7 @@ class Result:
     origin: str = ""
     of: int | None = None
     pending: tuple[int, ...] = ()
-    curve: tuple[Mapping[str, Any], ...] = ()
+    curve: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
@@ -181,6 +188,8 @@ class RunFolder:
         self.jobs = path / "jobs"
         self.weights = path / "weights"
         self.report = path / "report"
+        self.digest = path / "digest.jsonl"
+        self._packed: int | None = None
         self._full: set[int] = set()  # shards that hold all their results: never listed again
         self._full_numbers: set[int] = set()
 
@@ -227,6 +236,8 @@ class RunFolder:
 
     def publish(self, result: Result) -> bool:
         """Publish a trial's outcome; False if it has one already, which then counts."""
+        if result.number < self.packed:
+            return False
         path = self.result_path(result.number)
         files.make_folder(path.parent)
         return files.write_once(path, _table(result))
@@ -241,10 +252,43 @@ class RunFolder:
 
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
-        return _record(Result, files.read(self.result_path(number)))
+        return next(self.results([number]), None)
+
+    def results(self, numbers: Iterable[int]) -> Iterator[Result]:
+        """The outcomes of finished trials as far as they can be read, in no order.
+
+        They come from the pack; many from the digest; and each that is left from its own file.
+        """
+        left = set(numbers)
+        for entry in self._archived(left):
+            if entry.number in left:
+                left.remove(entry.number)
+                yield _result(entry.table())
+        for number in sorted(left):
+            if (table := files.read(self.result_path(number))) is not None:
+                yield _result(table | {"curve": archive.curve(table.get("curve", ()))})
+
+    @property
+    def packed(self) -> int:
+        """The results of all lower numbers are in the pack, by the last look."""
+        if self._packed is None:
+            self._packed = _packed(files.names(self.done))
+        return self._packed
+
+    def key(self) -> str:
+        """What the digest's lines are written with: another run's are not ours."""
+        return str((files.read(self.path / "run.json") or {}).get("id", ""))
+
+    def pack_path(self, size: int) -> Path:
+        """Where the results of the first `size` trials stand in a packed run."""
+        return self.done / f"{size:06d}.packed.jsonl"
+
+    def source(self, number: int) -> Path:
+        """The file that holds the outcome of a trial."""
+        return self.pack_path(self.packed) if number < self.packed else self.result_path(number)
 
     def result_path(self, number: int) -> Path:
-        """Where the outcome of a trial stands."""
+        """Where the outcome of a trial is published."""
         return self.done / f"{number // SHARD:03d}" / f"{number:06d}.result.json"
 
     def of(self, number: int, kind: str, attempt: int | None = None) -> Path:
@@ -267,9 +311,18 @@ class RunFolder:
             return ""
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
 
+    def _archived(self, wanted: set[int]) -> Iterator[Entry]:
+        if min(wanted, default=self.packed) < self.packed:
+            yield from archive.read(self.pack_path(self.packed), "")
+        if len(wanted) > _FEW:
+            with suppress(OSError):  # a cache: what it lacks is read from done/
+                yield from archive.read(self.digest, self.key())
+
     def _finished(self) -> frozenset[int]:
-        numbers = set(self._full_numbers)
-        for shard in (int(name) for name in files.names(self.done) if name.isdigit()):
+        listed = files.names(self.done)
+        self._packed = _packed(listed)
+        numbers = self._full_numbers | set(range(self._packed))
+        for shard in (int(name) for name in listed if name.isdigit()):
             if shard in self._full:
                 continue
             names = files.names(self.done / f"{shard:03d}")
@@ -279,6 +332,16 @@ class RunFolder:
                 self._full.add(shard)
                 self._full_numbers |= found
         return frozenset(numbers)
+
+
+def _packed(listed: Iterable[str]) -> int:
+    return max((int(m[1]) for name in listed if (m := _PACK.fullmatch(name))), default=0)
+
+
+def _result(table: Mapping[str, Any]) -> Result:
+    result = _record(Result, table)
+    assert result is not None  # for mypy: a table gives a record
+    return result
 
 
 def _table(record: Any) -> dict[str, Any]:

@@ -55,7 +55,10 @@ class Store:
 
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
-        view = view or self.folder.look()
+        view = view or self.view()
+        for result in self.folder.results(view.finished - self._results.keys()):
+            self._results[result.number] = _finished(result)
+            self._proposals.pop(result.number, None)
         found = (self._trial(number, view) for number in range(view.size))
         return [trial for trial in found if trial is not None]
 
@@ -120,12 +123,6 @@ class Store:
     def _trial(self, number: int, view: View) -> Trial | None:
         if number in self._results:
             return self._results[number]
-        if number in view.finished:
-            result = self.folder.result(number)
-            if result is None:
-                return None
-            self._proposals.pop(number, None)
-            return self._results.setdefault(number, _finished(result))
         proposal = self._proposals.get(number) or self.folder.proposal(number)
         state = view.state(number)
         if proposal is None or state is None:
