@@ -12,23 +12,20 @@ RUNNING; a result: COMPLETE, PRUNED or FAIL, for ever):
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
 from jobs import archive, files
-from jobs.archive import Entry
+from jobs.archive import Archives
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
-_FEW = 50  # results that are read one by one though there is a digest
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
-_PACK = re.compile(r"(\d{6,})\.packed\.jsonl")
 Record = TypeVar("Record")
 
 
@@ -188,8 +185,7 @@ class RunFolder:
         self.jobs = path / "jobs"
         self.weights = path / "weights"
         self.report = path / "report"
-        self.digest = path / "digest.jsonl"
-        self._packed: int | None = None
+        self.archives = Archives(path)
         self._full: set[int] = set()  # shards that hold all their results: never listed again
         self._full_numbers: set[int] = set()
 
@@ -236,7 +232,7 @@ class RunFolder:
 
     def publish(self, result: Result) -> bool:
         """Publish a trial's outcome; False if it has one already, which then counts."""
-        if result.number < self.packed:
+        if result.number < self.archives.packed:
             return False
         path = self.result_path(result.number)
         files.make_folder(path.parent)
@@ -260,7 +256,7 @@ class RunFolder:
         They come from the pack; many from the digest; and each that is left from its own file.
         """
         left = set(numbers)
-        for entry in self._archived(left):
+        for entry in self.archives.entries(left):
             if entry.number in left:
                 left.remove(entry.number)
                 yield _result(entry.table())
@@ -268,24 +264,10 @@ class RunFolder:
             if (table := files.read(self.result_path(number))) is not None:
                 yield _result(table | {"curve": archive.curve(table.get("curve", ()))})
 
-    @property
-    def packed(self) -> int:
-        """The results of all lower numbers are in the pack, by the last look."""
-        if self._packed is None:
-            self._packed = _packed(files.names(self.done))
-        return self._packed
-
-    def key(self) -> str:
-        """What the digest's lines are written with: another run's are not ours."""
-        return str((files.read(self.path / "run.json") or {}).get("id", ""))
-
-    def pack_path(self, size: int) -> Path:
-        """Where the results of the first `size` trials stand in a packed run."""
-        return self.done / f"{size:06d}.packed.jsonl"
-
     def source(self, number: int) -> Path:
         """The file that holds the outcome of a trial."""
-        return self.pack_path(self.packed) if number < self.packed else self.result_path(number)
+        packed = self.archives.packed
+        return self.archives.pack(packed) if number < packed else self.result_path(number)
 
     def result_path(self, number: int) -> Path:
         """Where the outcome of a trial is published."""
@@ -311,17 +293,9 @@ class RunFolder:
             return ""
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
 
-    def _archived(self, wanted: set[int]) -> Iterator[Entry]:
-        if min(wanted, default=self.packed) < self.packed:
-            yield from archive.read(self.pack_path(self.packed), "")
-        if len(wanted) > _FEW:
-            with suppress(OSError):  # a cache: what it lacks is read from done/
-                yield from archive.read(self.digest, self.key())
-
     def _finished(self) -> frozenset[int]:
         listed = files.names(self.done)
-        self._packed = _packed(listed)
-        numbers = self._full_numbers | set(range(self._packed))
+        numbers = self._full_numbers | self.archives.seen(listed)
         for shard in (int(name) for name in listed if name.isdigit()):
             if shard in self._full:
                 continue
@@ -332,10 +306,6 @@ class RunFolder:
                 self._full.add(shard)
                 self._full_numbers |= found
         return frozenset(numbers)
-
-
-def _packed(listed: Iterable[str]) -> int:
-    return max((int(m[1]) for name in listed if (m := _PACK.fullmatch(name))), default=0)
 
 
 def _result(table: Mapping[str, Any]) -> Result:

@@ -14,6 +14,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from tuner import samplers
+from tuner.digest import Digest
 from tuner.plan import plan, used_up, winner
 from tuner.store import Store
 from tuner.study import OURS
@@ -41,6 +42,7 @@ class Controller:
         self.store = store
         self.executor = executor
         self.study = store.study
+        self.digest = Digest(store.folder)
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
@@ -57,6 +59,7 @@ class Controller:
         if slots is not None:
             self._bury(before, slots, view)
         trials = self.store.trials(view)
+        self.digest.extend(view.finished)
         self._sign(trials)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
