@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from jobs import files
+from jobs import files, logs
 from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -78,7 +78,8 @@ class Store:
         """End a trial whose attempts are used up; its FAIL is its result."""
         proposal = self.folder.proposal(claim.number)
         if proposal is not None:
-            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason)
+            log = logs.tail(self.folder, claim)
+            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason, log=log)
             self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
