@@ -191,10 +191,13 @@ class Cluster:
 
     def _is_gone(self, name: str) -> bool:
         """Whether Slurm has lacked a submission for so long that its last jobs were killed."""
+        if not self._ask_at:
+            return False  # the last answer is older than the newest submission
         note = self.folder.jobs / name / "gone.json"
         if note.name not in files.names(note.parent):
             files.write_once(note, {"time": time.time()})
-        return self._heard - (files.read(note) or {}).get("time", self._heard) > _GONE_AFTER
+        since = float((files.read(note) or {}).get("time", self._heard))
+        return self._heard - since > _GONE_AFTER
 
     def _submissions(self) -> list[str]:
         return [name for name in files.names(self.folder.jobs) if name.startswith("slurm-")]

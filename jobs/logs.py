@@ -19,13 +19,13 @@ _LOGS = (".out", ".err", ".txt")  # what Slurm and the local executor call them
 
 
 def tail(folder: RunFolder, claim: Claim, last: str = "") -> str:
-    """The end of what a claim's worker wrote, its errors last; `last` may not be in the file yet."""
+    """The end of what a claim's worker wrote; `last` may not have reached the file yet."""
     logs = _logs(folder, claim.submission)
     own = [log for log in logs if log == "log.txt" or log.startswith(f"{claim.job}_")]
     ordered = sorted(own, key=lambda log: (log.endswith(".err"), log))
     text = b"".join(files.read_bytes(logs[log], LOG_TAIL) or b"" for log in ordered)
-    if last.encode() not in text:
-        text += last.encode()
+    if (end := last.encode(errors="replace")) not in text:
+        text += end
     return text[-LOG_TAIL:].decode(errors="replace")
 
 
@@ -42,7 +42,8 @@ def last_words(folder: RunFolder, submission: str) -> str:
 def tidy(folder: RunFolder, alive: AbstractSet[str]) -> None:
     """Remove what the ended workers of submissions left; `alive` are those to be left alone."""
     over = set(files.names(folder.jobs)) - alive - {_FAILED}
-    failed = sorted((time, name) for name in over if (time := _clean(folder.jobs / name)))
+    times = ((_clean(folder.jobs / name), name) for name in over)
+    failed = sorted((time, name) for time, name in times if time is not None)
     for time, name in failed[:-_WHOLE]:
         _set_aside(folder, time, name)
     aside = [folder.jobs / _FAILED / name for name in sorted(files.names(folder.jobs / _FAILED))]
@@ -59,9 +60,9 @@ def _clean(path: Path) -> float | None:
     per_job, workers = note.get("per_job", 1), note.get("jobs", 1) * note.get("per_job", 1)
     ends = {name: files.read(path / name) or {} for name in listed if name.endswith(END)}
     good = Counter(end.get("job", "") for end in ends.values() if "error" not in end)
-    if good.total() >= max(workers, len(ends)):
+    if all_well := good.total() >= max(workers, len(ends)):
         files.remove_folder(path)
-    if not note or good.total() >= max(workers, len(ends)):
+    if all_well or not note:  # without its note it is just being made
         return None
     well = tuple(f"{job}_" for job, count in good.items() if count >= per_job)
     errors = [name for name, end in ends.items() if "error" in end]
@@ -70,7 +71,7 @@ def _clean(path: Path) -> float | None:
     keep = {*errors[:1], *ready[:1], *notes}
     keep |= {log.name for log in _found(path) if not log.name.startswith(well)}
     files.remove(path / name for name in set(listed) - keep)
-    return float(note["time"])
+    return float(note.get("time", 0.0))
 
 
 def _set_aside(folder: RunFolder, time: float, name: str) -> None:

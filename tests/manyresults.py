@@ -1,19 +1,21 @@
-"""Runs of many finished trials, for tests of loading; as a command it measures 100,000.
+"""Runs of many finished trials, for tests of loading; as a command it measures that.
 
-python -m tests.manyresults [N] [EPOCHS]
+python -m tests.manyresults [TRIALS] [EPOCHS]
 """
 
-import dataclasses
 import json
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from jobs import archive, files
 from jobs.contract import Result, State
 from tests import made
-from tuner.digest import Digest
+from tests.slurm_cluster import REPOSITORY
 from tuner.store import Store, create
 
 METRICS = ("train", "mse", "rmse", "mae")
@@ -34,40 +36,69 @@ def result(number, epochs=10):
     )  # fmt: skip
 
 
-def finished_run(path, n, epochs=10):
-    """A run with `n` results, written without the patience of `publish` (two fsyncs each)."""
+def table(number, epochs=10):
+    """The same as its file has it."""
+    found = result(number, epochs)
+    return {name: getattr(found, name) for name in found.__slots__} | {"nonce": f"{number:016x}"}
+
+
+def finished_run(path, n, epochs=2, **study):
+    """A run with `n` results, written without the two fsyncs that `publish` has for each."""
+    run = create(made.study(n_trials=n, train="tests.functions:quadratic", **study), path)
+    for number in range(n):
+        target = run.folder.result_path(number)
+        files.make_folder(target.parent)
+        target.write_text(json.dumps(table(number, epochs)))
+    return run
+
+
+def digested_run(path, n, epochs=10):
+    """A run whose `n` results are empty files, but whole in its digest: whoever opens one errs.
+
+    They are links of one file a shard, since a disk takes a minute for 100,000 files.
+    """
     run = create(made.study(n_trials=n, train="tests.functions:quadratic"), path)
     for number in range(n):
         target = run.folder.result_path(number)
         if number % 1000 == 0:
-            target.parent.mkdir(exist_ok=True)
-        table = dataclasses.asdict(result(number, epochs)) | {"nonce": f"{number:016x}"}
-        target.write_text(json.dumps(table))
+            target.parent.mkdir()
+            target.touch()
+        else:
+            os.link(target.with_name(f"{number // 1000 * 1000:06d}.result.json"), target)
+    key = run.folder.archives.key()
+    with (path / "digest.jsonl").open("wb") as file:
+        file.writelines(b"\n" + archive.line(table(number, epochs), key) for number in range(n))
     return run
 
 
-def digested(run):
-    """The same run once its controller has written the whole digest."""
-    digest, finished = Digest(run.folder), run.view().finished
-    for _ in range(0, len(finished), 1000):
-        digest.extend(finished)
-    return run
+def measure(path):
+    """Seconds, trials and MB at most of loading a run, by a new process and beyond its start."""
+    command = [sys.executable, "-m", "tests.manyresults", "--load", str(path)]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return json.loads(answer.stdout)
 
 
-def main(n=100_000, epochs=10):
-    """Print seconds and memory of loading a run of many trials from its digest."""
+def load(path):
+    """Load a run and print what that took, as JSON."""
+    before, started = memory(), time.perf_counter()
+    trials = Store(Path(path)).trials()
+    seconds = time.perf_counter() - started
+    grown = memory() - before
+    print(json.dumps({"seconds": seconds, "trials": len(trials), "megabytes": grown}))
+
+
+def memory():
+    """The most that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def main(n="100000", epochs="10"):
+    """Print what loading a run of many trials takes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        digested(finished_run(path, n, epochs))
-        size = (path / "digest.jsonl").stat().st_size
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        started = time.perf_counter()
-        trials = Store(path).trials()
-        seconds = time.perf_counter() - started
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{len(trials)} trials of {epochs} epochs: {seconds:.2f} s, digest {size / 1e6:.0f} MB")
-    print(f"memory at most {after / 1e3:.0f} MB, before loading {before / 1e3:.0f} MB")
+        digested_run(path, int(n), int(epochs))
+        print(f"digest: {(path / 'digest.jsonl').stat().st_size / 1e6:.0f} MB", measure(path))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    load(sys.argv[2]) if "--load" in sys.argv else main(*sys.argv[1:])
