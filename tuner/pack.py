@@ -33,6 +33,8 @@ def pack(store: Store) -> None:
         _remove_packed(store.folder, size)
         _bundle(store)
         files.remove([store.folder.archives.digest])
+        for folder in (store.path, store.folder.done):  # of an earlier call that was killed
+            files.sweep_drafts(folder)
 
 
 def _finished(store: Store) -> int:
