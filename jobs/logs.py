@@ -32,11 +32,11 @@ def tail(folder: RunFolder, claim: Claim, last: str = "") -> str:
 def last_words(folder: RunFolder, submission: str) -> str:
     """The error that a submission's worker noted, or the end of its log."""
     path = folder.jobs / submission
-    errors = [(files.read(path / name) or {}).get("error", "") for name in files.names(path)]
-    logs = _logs(folder, submission).values()
-    texts = ((files.read_bytes(log, LOG_TAIL) or b"").decode(errors="replace") for log in logs)
-    text = next((text for text in (*errors, *texts) if text.strip()), "no word in its log")
-    return f"{text.strip().splitlines()[-1]} (all of it in {path})"
+    said = [((files.read(path / n) or {}).get("error", ""), path) for n in files.names(path)]
+    for log in _logs(folder, submission).values():
+        said.append(((files.read_bytes(log, LOG_TAIL) or b"").decode(errors="replace"), log))
+    text, where = next((pair for pair in said if pair[0].strip()), ("no word in its log", path))
+    return f"{text.strip().splitlines()[-1]} (all of it in {where})"
 
 
 def tidy(folder: RunFolder, alive: AbstractSet[str]) -> None:
