@@ -1,19 +1,17 @@
 """What workers leave: nothing if they ended well, else the end of their logs."""
 
 import os
-import signal
 import time
 
 import pytest
 
 from jobs import cluster as clusters
+from jobs import executor as executors
 from jobs import files, logs
 from jobs.cluster import Cluster
 from jobs.contract import END, NOTE, READY, Claim, Proposal, RunFolder, State
 from jobs.executor import Local
-from tests.slurm_cluster import wait_for
 from tests.test_controller import make
-from tests.test_local import live_workers, results, start, study_file
 
 HOUR = 3600.0
 
@@ -164,28 +162,14 @@ def test_a_controllers_fail_has_the_log_of_the_lost_attempt(tmp_path):
 
 def test_a_failed_trial_has_its_workers_log(tmp_path):
     """What the user printed before the traceback, by a real worker."""
-    path = study_file(tmp_path, "talking", 1)
-    run = tmp_path / "run"
-    assert start(tmp_path, "tuner.run", path, "--folder", run).wait(timeout=120) == 0
-    (result,) = results(run)
-    assert result["reason"] == "ValueError: at last"
-    assert "a word before the end" in result["log"]
-    assert "in talking" in result["log"]
-    assert len(result["log"]) <= logs.LOG_TAIL
-
-
-def test_the_end_of_a_run_leaves_no_submission(tmp_path):
-    """The controller waits until its workers are gone; a killed one's log stays."""
-    path = study_file(tmp_path, "sleep", 4, "seconds = 2")
-    run = tmp_path / "run"
-    controller = start(tmp_path, "tuner.run", path, "--folder", run)
-    wait_for(lambda: len(list(run.glob("open/*.metrics.jsonl"))) == 2, 60)
-    live_workers(run)[0].send_signal(signal.SIGKILL)
-    assert controller.wait(timeout=120) == 0
-    assert len(results(run)) == 4
-    folders = [RunFolder(run).jobs / name for name in os.listdir(run / "jobs")]
-    assert all(not any(n.endswith(END) for n in files.names(folder)) for folder in folders)
-    assert len(folders) <= 1
+    run = make(tmp_path, train="tests.functions:talking").folder
+    run.propose(Proposal(0, {"x": 1.0}, seed=0, origin="random"))
+    files.make_folder(run.jobs / "local-a")
+    assert executors._start(run, "local-a", "").wait(timeout=120) == 0
+    result = run.result(0)
+    assert result.reason == "ValueError: at last"
+    assert "a word before the end" in result.log
+    assert result.log.count("in talking") == 1
 
 
 def test_killed_jobs_are_tidied_when_slurm_has_lacked_them_for_long(run, fake_slurm, monkeypatch):
