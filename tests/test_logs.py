@@ -104,7 +104,7 @@ def test_the_newest_hundred_logs_stay(run):
     """By the time of their submission; older ones of failed workers go."""
     order = list(range(130))
     for number in order[::2] + order[1::2]:
-        path = submission(run, f"slurm-{number:04x}", made=1e9 + number)
+        path = submission(run, f"slurm-{999 - number:04x}", made=1e9 + number)
         worker(path, log=f"failed {number}")
     for _ in range(2):
         logs.tidy(run, set())

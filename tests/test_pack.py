@@ -174,13 +174,16 @@ def fmin(run, monkeypatch):
     files.make_folder(run.path / "fmin")
 
 
-@pytest.mark.parametrize("obstacle", [open_trial, workers, unread, fmin])
+OBSTACLES = {open_trial: "unfinished", workers: "workers", unread: "cannot be read", fmin: "fmin"}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_what_is_not_finished_is_not_packed(tmp_path, monkeypatch, obstacle):
     """With a line that says why; nothing is changed."""
     run = littered(tmp_path / "run")
     obstacle(run, monkeypatch)
     before = all_files(run)
-    with pytest.raises(BadInput, match=r"unfinished|workers|cannot be read|fmin"):
+    with pytest.raises(BadInput, match=OBSTACLES[obstacle]):
         pack.pack(run)
     assert all_files(run) - {"controller.lock"} == before
 
