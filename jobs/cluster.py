@@ -21,10 +21,12 @@ from typing import Any, final
 import submitit
 
 from jobs import files, slurm
-from jobs.contract import Claim, RunFolder
-from jobs.executor import END, NOTE, SUBMITTED, Slots, SubmitError, tidy_ended, unready
+from jobs.contract import END, NOTE, SUBMITTED, Claim, RunFolder
+from jobs.executor import Slots, SubmitError, unready
+from jobs.logs import tidy
 
 _ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
+_GONE_AFTER = 600.0  # seconds without a sign of a submission after which its files are tidied
 _VOID_AFTER = 60.0  # seconds between two answers of Slurm that both lack a submission
 _ASK_OFTEN, _ASK_RARELY = 10.0, 60.0  # seconds between two questions to Slurm
 _SIGNAL = 90  # seconds before the time limit at which a worker is told
@@ -55,6 +57,7 @@ class Cluster:
         self.per_job = per_job
         self._rows: Sequence[slurm.Row] = ()  # the last answer
         self._ask_at = 0.0  # when the next one is due
+        self._heard = 0.0  # when it came
         self._pause = _ASK_OFTEN
 
     def slots(self) -> Slots | None:
@@ -87,9 +90,11 @@ class Cluster:
         return word or "gone from the queue without a trace"
 
     def tidy(self) -> None:
-        """Remove what submitit left of submissions whose workers all ended well."""
-        working = {name for name in files.names(self.folder.jobs) if not self._has_ended(name)}
-        tidy_ended(self.folder, self._queued() | working)
+        """Remove what ended workers left, but for the newest logs of failed ones."""
+        queued = self._queued()
+        others = [name for name in self._submissions() if name not in queued]
+        working = {n for n in others if not self._has_ended(n) and not self._is_gone(n)}
+        tidy(self.folder, queued | working)
 
     def failing(self, since: float) -> str:
         """The error of the last three submissions if none brought a ready worker."""
@@ -104,7 +109,9 @@ class Cluster:
         folder = self.folder.jobs / name
         self._ask_at = 0.0  # what was heard before does not know of these jobs
         files.make_folder(folder)
-        files.write_once(folder / NOTE, {"jobs": jobs, "time": time.time()})
+        files.write_once(
+            folder / NOTE, {"jobs": jobs, "per_job": self.per_job, "time": time.time()}
+        )
         try:
             with _clean_environment():
                 array = self._executor(folder, name).map_array(
@@ -153,7 +160,7 @@ class Cluster:
             unchanged = rows == self._rows
             self._pause = min(2 * self._pause, _ASK_RARELY) if unchanged else _ASK_OFTEN
             self._ask_at = time.monotonic() + self._pause
-            self._rows = rows
+            self._rows, self._heard = rows, time.time()
         return rows
 
     def _queued(self) -> set[str]:
@@ -181,6 +188,16 @@ class Cluster:
         ends = [end for end in files.names(folder) if end.endswith(END)]
         jobs = int((files.read(folder / NOTE) or {}).get("jobs", 0))
         return len(ends) >= jobs * self.per_job > 0
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether Slurm has lacked a submission for so long that its last jobs were killed."""
+        if not self._ask_at:
+            return False  # the last answer is older than the newest submission
+        note = self.folder.jobs / name / "gone.json"
+        if note.name not in files.names(note.parent):
+            files.write_once(note, {"time": time.time()})
+        since = float((files.read(note) or {}).get("time", self._heard))
+        return self._heard - since > _GONE_AFTER
 
     def _submissions(self) -> list[str]:
         return [name for name in files.names(self.folder.jobs) if name.startswith("slurm-")]

@@ -6,20 +6,25 @@ RUNNING; a result: COMPLETE, PRUNED or FAIL, for ever):
     open/000012.proposal.json       done/000/000012.result.json
     open/000012.1.claim.json        open/000012.1.lost.json
     open/000012.1.metrics.jsonl     open/000012.1.checkpoint.pt
+    done/010000.packed.jsonl: the results of trials 0 … 9999 of a run that was packed
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
-from jobs import files
+from jobs import archive, files
+from jobs.archive import Archives
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
 SHARD = 1000  # results a folder of done/
+NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
+SUBMITTED = "submitted.json"  # Slurm said that it took the submission
+READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
 Record = TypeVar("Record")
@@ -99,7 +104,7 @@ class Result:
     origin: str = ""
     of: int | None = None
     pending: tuple[int, ...] = ()
-    curve: tuple[Mapping[str, Any], ...] = ()
+    curve: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
@@ -181,6 +186,7 @@ class RunFolder:
         self.jobs = path / "jobs"
         self.weights = path / "weights"
         self.report = path / "report"
+        self.archives = Archives(path)
         self._full: set[int] = set()  # shards that hold all their results: never listed again
         self._full_numbers: set[int] = set()
 
@@ -227,6 +233,8 @@ class RunFolder:
 
     def publish(self, result: Result) -> bool:
         """Publish a trial's outcome; False if it has one already, which then counts."""
+        if result.number < self.archives.packed:
+            return False
         path = self.result_path(result.number)
         files.make_folder(path.parent)
         return files.write_once(path, _table(result))
@@ -241,10 +249,29 @@ class RunFolder:
 
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
-        return _record(Result, files.read(self.result_path(number)))
+        return next(self.results([number]), None)
+
+    def results(self, numbers: Iterable[int]) -> Iterator[Result]:
+        """The outcomes of finished trials as far as they can be read, in no order.
+
+        They come from the pack; many from the digest; and each that is left from its own file.
+        """
+        left = set(numbers)
+        for entry in self.archives.entries(left):
+            if entry.number in left:
+                left.remove(entry.number)
+                yield _result(entry.table())
+        for number in sorted(left):
+            if (table := files.read(self.result_path(number))) is not None:
+                yield _result(table | {"curve": archive.curve(table.get("curve", ()))})
+
+    def source(self, number: int) -> Path:
+        """The file that holds the outcome of a trial."""
+        packed = self.archives.packed
+        return self.archives.pack(packed) if number < packed else self.result_path(number)
 
     def result_path(self, number: int) -> Path:
-        """Where the outcome of a trial stands."""
+        """Where the outcome of a trial is published."""
         return self.done / f"{number // SHARD:03d}" / f"{number:06d}.result.json"
 
     def of(self, number: int, kind: str, attempt: int | None = None) -> Path:
@@ -268,8 +295,9 @@ class RunFolder:
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
 
     def _finished(self) -> frozenset[int]:
-        numbers = set(self._full_numbers)
-        for shard in (int(name) for name in files.names(self.done) if name.isdigit()):
+        listed = files.names(self.done)
+        numbers = self._full_numbers | self.archives.seen(listed)
+        for shard in (int(name) for name in listed if name.isdigit()):
             if shard in self._full:
                 continue
             names = files.names(self.done / f"{shard:03d}")
@@ -279,6 +307,12 @@ class RunFolder:
                 self._full.add(shard)
                 self._full_numbers |= found
         return frozenset(numbers)
+
+
+def _result(table: Mapping[str, Any]) -> Result:
+    result = _record(Result, table)
+    assert result is not None  # for mypy: a table gives a record
+    return result
 
 
 def _table(record: Any) -> dict[str, Any]:

@@ -19,11 +19,10 @@ from typing import Any, Protocol, final
 import psutil
 
 from jobs import files
-from jobs.contract import Claim, RunFolder
+from jobs.contract import NOTE, READY, SUBMITTED, Claim, RunFolder
+from jobs.logs import last_words, tidy
 from jobs.slot import local_job
 
-NOTE, SUBMITTED = "submission.json", "submitted.json"  # when, and which process; Slurm took it
-READY, END = ".ready.json", ".end.json"  # written by each worker: its slot works; how it ended
 _STRIKES = 3  # submissions without a ready worker after which nothing more is submitted
 
 
@@ -57,7 +56,7 @@ class Executor(Protocol):
         """How the job of a dead claim ended, in the system's words; empty if nobody knows."""
 
     def tidy(self) -> None:
-        """Remove what the submissions of workers left that ended well."""
+        """Remove what ended workers left, but for the newest logs of failed ones."""
 
     def failing(self, since: float) -> str:
         """Why no worker gets to work: the last three submissions `since` then ended unready."""
@@ -97,11 +96,11 @@ class Local:
 
     def why(self, claim: Claim) -> str:
         """The last word of a dead worker's log."""
-        return _last_words(self.folder.jobs / claim.submission)
+        return last_words(self.folder, claim.submission)
 
     def tidy(self) -> None:
-        """Remove the folders of workers that ended well."""
-        tidy_ended(self.folder, self._live_names())
+        """Remove what ended workers left, but for some logs."""
+        tidy(self.folder, self._live_names())
 
     def failing(self, since: float) -> str:
         """The error of the last three workers if all ended before they were ready."""
@@ -156,7 +155,7 @@ class Inline:
 
     def tidy(self) -> None:
         """Remove the notes of ended workers."""
-        tidy_ended(self.folder, set())
+        tidy(self.folder, set())
 
     def failing(self, since: float) -> str:  # noqa: ARG002 - its errors are raised right here
         """Never: `submit` raises what goes wrong."""
@@ -177,19 +176,6 @@ def gpus_here() -> list[str]:
     return [str(i) for i, line in enumerate(said.stdout.splitlines()) if line.startswith("GPU")]
 
 
-def tidy_ended(folder: RunFolder, alive: set[str]) -> None:
-    """Remove the folders of submissions whose workers all ended well.
-
-    `alive` are the submissions that still have workers; those of failed ones keep their logs.
-    """
-    for name in sorted(set(files.names(folder.jobs)) - alive):
-        path = folder.jobs / name
-        listed = files.names(path)
-        ends = [files.read(path / end) or {} for end in listed if end.endswith(END)]
-        if ends and not any("error" in end for end in ends):
-            files.remove_folder(path)
-
-
 def unready(folder: RunFolder, alive: set[str], since: float) -> str:
     """The error of the last three submissions if none brought a worker that was ready to train."""
     ended = [folder.jobs / name for name in sorted(set(files.names(folder.jobs)) - alive)]
@@ -197,7 +183,7 @@ def unready(folder: RunFolder, alive: set[str], since: float) -> str:
     last = sorted((time_, path) for time_, path in notes if time_ > since)[-_STRIKES:]
     if len(last) < _STRIKES or any(_was_ready(path) for _, path in last):
         return ""
-    return _last_words(last[-1][1])
+    return last_words(folder, last[-1][1].name)
 
 
 def _taken(path: Path) -> dict[str, Any] | None:
@@ -210,18 +196,8 @@ def _was_ready(path: Path) -> bool:
     return any(name.endswith(READY) for name in files.names(path))
 
 
-def _last_words(path: Path) -> str:
-    """The error that a submission's worker noted, or the end of its log."""
-    listed = files.names(path)
-    errors = [(files.read(path / name) or {}).get("error", "") for name in listed]
-    logs = [name for name in listed if name.endswith((".err", ".out", ".txt"))]
-    texts = [(files.read_bytes(path / name) or b"").decode(errors="replace") for name in logs]
-    text = next((text for text in (*errors, *texts) if text.strip()), "no word in its log")
-    return f"{text.strip().splitlines()[-1]} (all of it in {path})"
-
-
 def _start(folder: RunFolder, name: str, gpu: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "jobs.worker", str(folder.path), "--submission", name]
+    command = [sys.executable, "-u", "-m", "jobs.worker", str(folder.path), "--submission", name]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     if gpu:
         env["CUDA_VISIBLE_DEVICES"] = gpu

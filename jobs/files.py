@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -42,7 +42,7 @@ def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     nonce = secrets.token_hex(8)
     draft = path.with_name(DRAFT + nonce)
     try:
-        _write(draft, json.dumps({**record, "nonce": nonce}, allow_nan=False).encode())
+        _write(draft, [json.dumps({**record, "nonce": nonce}, allow_nan=False).encode()])
         won = _link(draft, path, nonce)
         # Tried again from the start it would lose to itself: from here on it only waits.
         patiently(lambda: _sync_folder(path.parent))
@@ -52,11 +52,11 @@ def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     return won
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file that has one writer and may change: readers see the old or the new whole."""
     draft = path.with_name(DRAFT + secrets.token_hex(8))
     try:
-        _write(draft, data)
+        _write(draft, [data] if isinstance(data, bytes) else data)
         _rename(draft, path)
         _sync_folder(path.parent)
     finally:
@@ -81,10 +81,14 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
     The line break comes first: a line torn by a crash then spoils no other.
     """
-    line = b"\n" + json.dumps(record, allow_nan=False).encode()
+    append_lines(path, [json.dumps(record, allow_nan=False).encode()])
+
+
+def append_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Append lines in one write."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        _write_all(handle, line)
+        _write_all(handle, b"".join(b"\n" + line for line in lines))
     finally:
         os.close(handle)
 
@@ -101,20 +105,23 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [record for line in lines if (record := _parse(line)) is not None]
 
 
-def read_bytes(path: Path) -> bytes | None:
-    """The bytes at `path`, or None where there is no such file (a symlink is not followed)."""
-    for _ in range(3):  # ESTALE: the file was replaced on the server while we opened it
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError as error:
-            if error.errno == errno.ESTALE:
-                continue
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
-                return None
-            raise
-        with os.fdopen(handle, "rb") as file:
-            return file.read()
-    return None
+def read_bytes(path: Path, last: int | None = None) -> bytes | None:
+    """The bytes at `path`, or its last ones; None where there is no such file."""
+    file = _opened(path)
+    if file is None:
+        return None
+    with file:
+        if last is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - last))
+        return file.read()
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file one after the other; none where there is no such file."""
+    file = _opened(path)
+    if file is not None:
+        with file:
+            yield from file
 
 
 def names(folder: Path) -> list[str]:
@@ -140,7 +147,7 @@ def server_now(folder: Path) -> float:
     """The file server's clock, in seconds: the time it gives to a file written now."""
     draft = folder / (DRAFT + secrets.token_hex(8))
     try:
-        _write(draft, b"")
+        _write(draft, [])
         return os.lstat(draft).st_mtime
     finally:
         with suppress(OSError):
@@ -151,6 +158,11 @@ def remove(paths: Iterable[Path]) -> None:
     """Remove files that are no longer looked at; one that is gone already is fine."""
     for path in paths:
         _unlink(path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file that nobody writes any more another name in the run's folder."""
+    source.replace(target)
 
 
 def remove_folder(path: Path) -> None:
@@ -195,10 +207,26 @@ def _unlink(path: Path) -> None:
         os.unlink(path)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _opened(path: Path) -> BinaryIO | None:
+    """A file to read, or None where there is none; a symlink is not followed."""
+    for _ in range(3):  # ESTALE: the file was replaced on the server while we opened it
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno == errno.ESTALE:
+                continue
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+                return None
+            raise
+        return os.fdopen(handle, "rb")
+    return None
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        _write_all(handle, data)
+        for part in parts:
+            _write_all(handle, part)
         os.fsync(handle)  # a full disk may show only here
     finally:
         os.close(handle)

@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jobs import files
+from jobs import files, logs
 from jobs.attempt import Attempt, Ending
 from jobs.contract import SEARCH, Lost, Proposal, Result, State
 from models import train as training
 from models.data import Dataset
-
-LOG_TAIL = 16_384  # characters of a failure's traceback that a result keeps
 
 
 class Train(Protocol):
@@ -51,8 +49,9 @@ def outcome(
     except training.Stop:
         return _stopped(attempt, proposal, started)
     except Exception as error:
-        log = traceback.format_exc()[-LOG_TAIL:]
-        print(log, file=sys.stderr, flush=True)
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, flush=True)
+        log = logs.tail(attempt.folder, attempt.claim, last=trace)
         return _result(attempt, proposal, started, State.FAIL, reason=_reason(error), log=log)
     if not math.isfinite(value):
         reason = f"the value is {value}"

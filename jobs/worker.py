@@ -17,9 +17,9 @@ import torch
 
 from jobs import files
 from jobs.attempt import Attempt
-from jobs.contract import Claim, Proposal, RunFolder, State, View
-from jobs.executor import END, READY
-from jobs.outcome import LOG_TAIL, Train, outcome
+from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
+from jobs.logs import LOG_TAIL
+from jobs.outcome import Train, outcome
 from jobs.slot import Slot
 from models import data as datasets
 

@@ -40,6 +40,12 @@ def broken(params, data, report, checkpoint, seed):
     raise ValueError("the same bug every time")
 
 
+def talking(params, data, report, checkpoint, seed):
+    """A user who prints, and then has a bug."""
+    print("a word before the end")
+    raise ValueError("at last")
+
+
 def diverging(params, data, report, checkpoint, seed):
     """A training that diverges for large x only."""
     return float("nan") if params["x"] > 1 else params["x"]

@@ -7,8 +7,8 @@ import pytest
 from jobs import cluster as clusters
 from jobs import files, slurm
 from jobs.cluster import Cluster
-from jobs.contract import Claim, RunFolder
-from jobs.executor import END, NOTE, SubmitError
+from jobs.contract import END, NOTE, Claim, RunFolder
+from jobs.executor import SubmitError
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ def test_killed_workers_and_controllers_lose_nothing(tmp_path):
     assert sorted(r["attempts"] for r in found) == [1, 1, 1, 1, 1, 2]
     assert all(r["value"] == pytest.approx(6 * r["params"]["x"]) for r in found)
     assert all([m["step"] for m in r["curve"]] == list(range(6)) for r in found)
+    assert list(run.rglob("*.end.json")) == []  # workers that ended well leave nothing
 
 
 def test_a_new_controller_adopts_the_workers_of_the_old_one(tmp_path):

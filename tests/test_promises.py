@@ -232,9 +232,9 @@ MUTATIONS = (
         Faults(server=0.01),
     ),
     Mutation(
-        "a torn line spoils the next one", "curve", files, "append",
-        'b"\\n" + json.dumps(record, allow_nan=False).encode()',
-        'json.dumps(record, allow_nan=False).encode() + b"\\n"',
+        "a torn line spoils the next one", "curve", files, "append_lines",
+        'b"\\n" + line',
+        'line + b"\\n"',
         Faults(part=0.5, error=0.05),
     ),
     Mutation(

@@ -14,6 +14,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from tuner import samplers
+from tuner.digest import Digest
 from tuner.plan import plan, used_up, winner
 from tuner.space import BadInput
 from tuner.store import Store
@@ -43,6 +44,7 @@ class Controller:
         self.store = store
         self.executor = executor
         self.study = store.study
+        self.digest = Digest(store.folder)
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
@@ -60,6 +62,7 @@ class Controller:
         if slots is not None:
             self._bury(before, slots, view)
         trials = self.store.trials(view)
+        self.digest.extend(view.finished)
         self._sign(trials)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:

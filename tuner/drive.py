@@ -49,8 +49,8 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
 
     0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C.
     """
-    with _alone(store) as alone:
-        if not alone:
+    with alone(store) as only:
+        if not only:
             sign = store.last_sign()
             print(f"another controller is at work on {sign['host']} (process {sign['pid']})")
             if "TUNER_CONTROLLER" in os.environ and Succession(store).standby():
@@ -96,6 +96,8 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
         store.stop("finished")  # workers that still wait for a trial give their GPUs back now
         report.write(store)
         store.sign_of_life({**store.last_sign(), "end": time.time()})
+        _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
+        executor.tidy()
     return 0
 
 
@@ -123,7 +125,7 @@ def _terminate_quietly(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _alone(store: Store) -> Iterator[bool]:
+def alone(store: Store) -> Iterator[bool]:
     """Whether no other controller is at work; a courtesy, since two do no harm.
 
     The lock tells at once on one host. Whoever holds it may be stopped, and it may not reach

@@ -154,9 +154,8 @@ class FileTrials(hyperopt.Trials):  # type: ignore[misc]
         if self.asynchronous:
             known |= self._opened(known)
             due &= known.keys()  # the others are not hyperopt's: enqueued ones, a winner's parts
-        for number in sorted(due):
-            if (result := self.folder.result(number)) is not None:
-                self._take(result, known.get(number))
+        for result in sorted(self.folder.results(due), key=lambda result: result.number):
+            self._take(result, known.get(result.number))
         if self.asynchronous:
             for number in known.keys() - self._settled:
                 if (state := view.state(number)) is not None:

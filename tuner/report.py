@@ -166,7 +166,7 @@ def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
 
 def _sources(store: Store, trial: Trial) -> list[str]:
     """The files of the run that hold a trial's numbers."""
-    paths = [store.folder.result_path(trial.number)]
+    paths = [store.folder.source(trial.number)]
     if trial.part != "search":
         paths.append(store.folder.predictions(trial.number))
     return [str(path.relative_to(store.folder.path)) for path in paths]

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from jobs import files
+from jobs import files, logs
 from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -59,7 +59,10 @@ class Store:
 
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
-        view = view or self.folder.look()
+        view = view or self.view()
+        for result in self.folder.results(view.finished - self._results.keys()):
+            self._results[result.number] = _finished(result)
+            self._proposals.pop(result.number, None)
         found = (self._trial(number, view) for number in range(view.size))
         return [trial for trial in found if trial is not None]
 
@@ -82,7 +85,8 @@ class Store:
         """End a trial whose attempts are used up; its FAIL is its result."""
         proposal = self.folder.proposal(claim.number)
         if proposal is not None:
-            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason)
+            log = logs.tail(self.folder, claim)
+            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason, log=log)
             self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
@@ -127,12 +131,6 @@ class Store:
     def _trial(self, number: int, view: View) -> Trial | None:
         if number in self._results:
             return self._results[number]
-        if number in view.finished:
-            result = self.folder.result(number)
-            if result is None:
-                return None
-            self._proposals.pop(number, None)
-            return self._results.setdefault(number, _finished(result))
         proposal = self._proposals.get(number) or self.folder.proposal(number)
         state = view.state(number)
         if proposal is None or state is None:

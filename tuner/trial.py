@@ -1,6 +1,6 @@
 """A trial as everybody but its worker sees it: a snapshot that cannot touch the run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ class Trial:
     value: float | None = None  # in the study's direction
     reason: str = ""  # why FAIL or PRUNED
     seed: int = 0
-    curve: tuple[Mapping[str, Any], ...] = ()  # one record an epoch: step, metrics, time
+    curve: Sequence[Mapping[str, Any]] = ()  # one record an epoch: step, metrics, time
     metrics: Mapping[str, float] = field(default_factory=dict)  # of a test part
     started: float | None = None
     seconds: float | None = None
