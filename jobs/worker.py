@@ -15,7 +15,7 @@ from typing import Any, final
 
 import torch
 
-from jobs import files
+from jobs import files, trust
 from jobs.attempt import Attempt
 from jobs.contract import Claim, Proposal, RunFolder, State, View
 from jobs.executor import END, READY
@@ -197,6 +197,7 @@ def work(run: str, submission: str = "") -> None:
     """
     os.umask(0o077)
     folder = RunFolder(Path(run))
+    files.patiently(lambda: trust.check_run(folder.path))
     leaving = Leaving()
     here = Slot.here(submission)
     note = folder.jobs / (submission or "inline") / f"{here.host}-{os.getpid()}"

@@ -12,7 +12,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs import files, slurm
+from jobs import files, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller
 from tuner.progress import Progress
@@ -167,7 +167,10 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def unfinished(runs: Path) -> list[Path]:
-    """The runs in a folder that are not finished, oldest first."""
-    found = [runs / name for name in files.names(runs) if "run.json" in files.names(runs / name)]
+    """This user's runs in a folder that are not finished, oldest first."""
+    own = [runs / name for name in files.names(runs) if trust.is_own(runs / name)]
+    found = [path for path in own if "run.json" in files.names(path)]
+    for path in found:
+        trust.check_run(path)
     open_ = [path for path in found if not (files.read(path / "controller.json") or {}).get("end")]
     return sorted(open_, key=lambda path: files.modified(path / "run.json") or 0.0)

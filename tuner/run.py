@@ -29,7 +29,7 @@ def main() -> int:
     with guarded(arguments.study):
         wanted = study.read(arguments.study, settings)
         drive.check_executor(wanted)
-        path = (arguments.folder or Path("runs") / wanted.name).resolve()
+        path = (arguments.folder or Path("runs") / wanted.name).absolute()
         run = store.create(wanted, path)
         run.go_on()
         return drive.drive(run, drive.executor_for(run), arguments.once)
