@@ -20,10 +20,11 @@ WAITING_OR_RUNNING = frozenset(
 # … and for one whose processes may still be there.
 ALIVE = WAITING_OR_RUNNING | {"COMPLETING"}
 _ENVIRONMENT = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_(?:\w*PREFIX\w*|DEFAULT_ENV|(?:PYTHON_)?EXE|SHLVL)"
-    r"|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV"
+    r"|CONDA_(\w*PREFIX\w*|DEFAULT_ENV|(PYTHON_)?EXE|SHLVL)|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
 )
 _LOCAL = re.compile(r"(CUDA|NVIDIA|CUBLAS|(PY)?TORCH|OMP|MKL)_\w+|TMPDIR|SLURM_JOB_(ID|END_TIME)")
+_SIGN = re.compile(r"[\x00-\x1f\x7f\\]|%\d*[A-Za-z%]")  # %j in a path would be the job's number
 PROJECT = Path(__file__).resolve().parent.parent
 _UNSET = ("", "(null)", "N/A", "UNLIMITED", "INVALID")
 _PATIENCE = 60.0  # seconds for an answer; Slurm's own MessageTimeout is 10
@@ -125,6 +126,12 @@ def own_limits() -> list[str]:
     names = ("partition", "account", "qos", "time")
     values = zip(names, answer.strip().split("|"), strict=True)
     return [f"--{name}={value}" for name, value in values if value not in _UNSET]
+
+
+def not_for_logs(path: Path) -> str:
+    """What of a folder's path Slurm would read as more than a name of its logs; else empty."""
+    found = _SIGN.search(str(path))
+    return found[0] if found else ""
 
 
 def missing() -> list[str]:

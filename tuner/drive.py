@@ -26,16 +26,21 @@ _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after C
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 
 
-def check_executor(study: Study) -> None:
-    """Raise BadInput where the study's executor cannot work on this host."""
-    if study.jobs.executor == "slurm" and (missing := slurm.missing()):
+def check_executor(study: Study, path: Path) -> None:
+    """Raise BadInput where the study's executor cannot work on this host, or in this folder."""
+    if study.jobs.executor == "local":
+        return
+    if missing := slurm.missing():
         problem = f"no {missing[0]} on PATH"
         raise BadInput("jobs.executor", problem, "log in to the cluster, or use --executor local")
+    if odd := slurm.not_for_logs(path):
+        problem = f"Slurm takes {odd!r} in the folder {str(path)!r} for a sign of its own"
+        raise BadInput("--folder", problem, "choose another")
 
 
 def executor_for(store: Store) -> Executor:
     """The executor that the study names; raises BadInput where it cannot work."""
-    check_executor(store.study)
+    check_executor(store.study, store.path)
     jobs = store.study.jobs
     if jobs.executor == "local":
         return Local(store.folder, gpus_here(), jobs.workers_per_gpu)
