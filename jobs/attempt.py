@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -170,10 +171,19 @@ class Attempt:
         records = files.read_lines(self.folder.of(self.claim.number, "metrics", attempt))
         for record in records:
             if record.get("step", step + 1) <= step:
-                files.append(self._metrics, record)
+                self._patiently(partial(files.append, self._metrics, record))
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
-        return files.patiently(action, give_up=lambda: time.time() > self._deadline)
+        """Wait for the disk; raises Stop where that is of no use: its fault is no score."""
+        try:
+            return files.patiently(action, give_up=self._out_of_time)
+        except OSError as error:
+            self.ending, self.why = Ending.RELEASED, f"{type(error).__name__}: {error.strerror}"
+            raise Stop(self.ending.value) from error
+
+    def _out_of_time(self) -> bool:
+        self.reported = time.monotonic()  # who waits for the disk does not hang
+        return time.time() > self._deadline
 
 
 def _state(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,7 +216,8 @@ def work(run: str, submission: str = "") -> None:
         end |= {"error": traceback.format_exc()[-LOG_TAIL:], "trials": 0}
         raise
     finally:
-        files.write_once(note.with_name(note.name + END), end | {"time": time.time()})
+        path, end = note.with_name(note.name + END), end | {"time": time.time()}
+        files.patiently(lambda: files.write_once(path, end), lambda: time.time() > here.deadline)
 
 
 def main() -> None:

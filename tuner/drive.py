@@ -98,9 +98,10 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
         print(f"stopped: {status.stopped}\nto go on: {resume_line(store)}", file=sys.stderr)
         return 1
     if status.finished:
-        store.stop("finished")  # workers that still wait for a trial give their GPUs back now
-        report.write(store)
-        store.sign_of_life({**store.last_sign(), "end": time.time()})
+        # Workers that still wait for a trial give their GPUs back now.
+        files.patiently(lambda: store.stop("finished"))
+        files.patiently(lambda: report.write(store))
+        files.patiently(lambda: store.sign_of_life({**store.last_sign(), "end": time.time()}))
     return 0
 
 
