@@ -17,6 +17,7 @@ from typing import final
 from jobs import files
 
 _DEEP = ("done", "jobs")  # folders of a run whose entries are folders again
+_LINKS = 40  # one after the other that the kernel follows
 _OWN = "log in as its owner, or choose a folder of your own"
 
 
@@ -42,7 +43,7 @@ def check_run(path: Path) -> None:
     Symlinks in it are refused; a folder that is not there yet has only to be safe to make.
     """
     _check_way(path, _OWN)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - a folder that cannot be entered is no error here
         return
     _check_own(path, path.stat())
     for name in files.names(path):
@@ -95,15 +96,14 @@ def _refuse_link(path: Path) -> None:
         raise Untrusted(path, "is a symlink", "remove it: a run holds none")
 
 
-def _ways(path: Path) -> Iterator[Path]:
+def _ways(path: Path, links: int = _LINKS) -> Iterator[Path]:
     """Every folder, link and file on the way to what `path` names, as far as it is there."""
-    path.exists()  # raises for links that go round in circles
     for step in (*reversed(path.absolute().parents), path.absolute()):
         if not os.path.lexists(step):
             return
         yield step
-        if step.is_symlink():
-            yield from _ways(step.parent / step.readlink())
+        if links and step.is_symlink():
+            yield from _ways(step.parent / step.readlink(), links - 1)
 
 
 def _others_write(info: os.stat_result) -> bool:

@@ -130,6 +130,20 @@ def test_a_study_file_of_somebody_in_ones_own_group_is_refused(users):
     subprocess.run(["gpasswd", "-d", mallory.name, alice.name], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("case", ["a circle of links", "a closed folder", "no file"])
+def test_a_study_file_that_cannot_be_read_is_said_so(users, monkeypatch, capsys, case):
+    """Asking who can write it is no reason to fail with a traceback."""
+    alice, _ = users
+    path = alice.home / "study.toml"
+    if case == "a circle of links":
+        link_of(alice, path, path)
+    elif case == "a closed folder":
+        folder_of(alice, alice.home / "closed", 0)
+        path = alice.home / "closed" / "study.toml"
+    with alice.acting():
+        assert "cannot be read" in refused(run.main, monkeypatch, capsys, path)
+
+
 def made_run(user, **more):
     """A user's run folder, whose records nobody may ask for: they are no JSON."""
     path = folder_of(user, user.home / "run", **more)
