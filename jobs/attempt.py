@@ -175,12 +175,16 @@ class Attempt:
                 self._patiently(partial(files.append, self._metrics, record))
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
-        """Do a file operation; raises Stop where the disk refuses, which is no fault of a trial."""
+        """Wait for the disk; raises Stop where that is of no use: its fault is no score."""
         try:
-            return files.patiently(action, give_up=lambda: time.time() > self._deadline)
+            return files.patiently(action, give_up=self._out_of_time)
         except OSError as error:
             self.ending, self.why = Ending.RELEASED, f"the disk refuses: {error.strerror}"
-            self._stop()
+            raise Stop(self.ending.value) from error
+
+    def _out_of_time(self) -> bool:
+        self.reported = time.monotonic()  # who waits for the disk does not hang
+        return time.time() > self._deadline
 
 
 def _state(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, final
 
 import submitit
 
-from jobs import files, slurm
+from jobs import files, slurm, trust
 from jobs.contract import END, NOTE, SUBMITTED, Claim, RunFolder
 from jobs.executor import Slots, SubmitError, unready
 from jobs.logs import tidy
@@ -105,6 +105,7 @@ class Cluster:
 
     def _submit_array(self, jobs: int) -> bool:
         """Queue one array; False if Slurm takes no more for now."""
+        trust.check_run(self.folder.path)  # days after the start
         name = f"slurm-{secrets.token_hex(4)}"
         folder = self.folder.jobs / name
         self._ask_at = 0.0  # what was heard before does not know of these jobs
@@ -134,7 +135,8 @@ class Cluster:
         raise SubmitError(text)
 
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
-        executor = submitit.SlurmExecutor(folder=folder)
+        guarded = f"{shlex.quote(sys.executable)} -m jobs.guard"
+        executor = submitit.SlurmExecutor(folder=folder, python=guarded)
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
         environment = slurm.PROJECT / "slurm" / "env.sh"
         executor.update_parameters(

@@ -194,6 +194,7 @@ class RunFolder:
         """Make the folders of a new run."""
         for folder in (self.path, self.open, self.done, self.jobs, self.weights, self.report):
             files.make_folder(folder)
+        files.close(self.path)
 
     def look(self) -> View:
         """The live state of the run.

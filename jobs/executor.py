@@ -18,7 +18,7 @@ from typing import Any, Protocol, final
 
 import psutil
 
-from jobs import files
+from jobs import files, slurm
 from jobs.contract import NOTE, READY, SUBMITTED, Claim, RunFolder
 from jobs.logs import last_words, tidy
 from jobs.slot import local_job
@@ -90,9 +90,7 @@ class Local:
             gpu = self._least_used_gpu()
             process = _start(self.folder, name, gpu)
             with contextlib.suppress(psutil.NoSuchProcess):  # ended already
-                job = local_job(process.pid)
-                note = {"job": job, "pid": process.pid, "gpu": gpu, "time": time.time()}
-                files.write_once(self.folder.jobs / name / NOTE, note)
+                self._note(name, process.pid, gpu)
 
     def why(self, claim: Claim) -> str:
         """The last word of a dead worker's log."""
@@ -112,6 +110,11 @@ class Local:
             if _live(path) is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int((files.read(path) or {})["pid"]), signal.SIGTERM)
+
+    def _note(self, name: str, pid: int, gpu: str) -> None:
+        note = {"job": local_job(pid), "pid": pid, "gpu": gpu, "time": time.time()}
+        # Without its note a worker on a full disk would be one that nobody knows.
+        files.patiently(lambda: files.write_once(self.folder.jobs / name / NOTE, note))
 
     def _notes(self) -> list[Path]:
         folders = [self.folder.jobs / name for name in files.names(self.folder.jobs)]
@@ -198,7 +201,7 @@ def _was_ready(path: Path) -> bool:
 
 def _start(folder: RunFolder, name: str, gpu: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-u", "-m", "jobs.worker", str(folder.path), "--submission", name]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    env = slurm.environment(os.environ, local=True) | {"OMP_NUM_THREADS": "1"}
     if gpu:
         env["CUDA_VISIBLE_DEVICES"] = gpu
     with files.open_log(folder.jobs / name / "log.txt") as log:

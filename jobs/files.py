@@ -30,6 +30,11 @@ def make_folder(path: Path) -> None:
     os.makedirs(path, mode=0o700, exist_ok=True)
 
 
+def close(folder: Path) -> None:
+    """Let nobody else into a folder that somebody made with another umask."""
+    os.chmod(folder, 0o700)
+
+
 def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     """Publish a JSON record under a name that can be taken once; True if it is ours.
 
@@ -86,7 +91,7 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Append lines in one write."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    handle = _open_to_append(path)
     try:
         _write_all(handle, b"".join(b"\n" + line for line in lines))
     finally:
@@ -172,7 +177,12 @@ def remove_folder(path: Path) -> None:
 
 def open_log(path: Path) -> BinaryIO:
     """A log file for a process's output."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    return os.fdopen(_open_to_append(path), "ab")
+
+
+def open_folder(path: Path) -> int:
+    """A handle of a folder, for its entries to be reached whatever becomes of its name."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sweep_drafts(folder: Path) -> None:
@@ -232,6 +242,10 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
         os.close(handle)
 
 
+def _open_to_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
 def _write_all(handle: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -262,7 +276,7 @@ def _rename(draft: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = open_folder(folder)
     try:
         os.fsync(handle)
     finally:

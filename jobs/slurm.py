@@ -20,9 +20,11 @@ WAITING_OR_RUNNING = frozenset(
 # … and for one whose processes may still be there.
 ALIVE = WAITING_OR_RUNNING | {"COMPLETING"}
 _ENVIRONMENT = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|CONDA_\w+"
-    r"|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV"
+    r"|CONDA_(\w*PREFIX\w*|DEFAULT_ENV|(PYTHON_)?EXE|SHLVL)|MODULE\w*|LMOD_\w+|_LM\w+|CUDA_HOME|CUDA_PATH|OMP_NUM_THREADS|SLURM_CONF|TUNER_\w+"
 )
+_LOCAL = re.compile(r"(CUDA|NVIDIA|CUBLAS|(PY)?TORCH|OMP|MKL)_\w+|TMPDIR|SLURM_JOB_(ID|END_TIME)")
+_SIGN = re.compile(r"[\x00-\x1f\x7f\\]|%\d*[A-Za-z%]")  # %j in a path would be the job's number
 PROJECT = Path(__file__).resolve().parent.parent
 _UNSET = ("", "(null)", "N/A", "UNLIMITED", "INVALID")
 _PATIENCE = 60.0  # seconds for an answer; Slurm's own MessageTimeout is 10
@@ -89,9 +91,13 @@ def own_end() -> float:
         return math.inf  # no limit, or no answer: the signal before the end still comes
 
 
-def environment(of: Mapping[str, str]) -> dict[str, str]:
-    """What a job gets of an environment: no token of the user's, no setting of another job."""
-    kept = {key: value for key, value in of.items() if _ENVIRONMENT.fullmatch(key)}
+def environment(of: Mapping[str, str], local: bool = False) -> dict[str, str]:
+    """What a worker gets of an environment: no token of the user's, no setting of another job.
+
+    A `local` one also gets this machine's settings for GPUs and threads, and the job around it.
+    """
+    allowed = [_ENVIRONMENT, _LOCAL] if local else [_ENVIRONMENT]
+    kept = {k: v for k, v in of.items() if any(names.fullmatch(k) for names in allowed)}
     paths = [str(PROJECT), str(Path.cwd()), of.get("PYTHONPATH", "")]
     return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path))}
 
@@ -120,6 +126,12 @@ def own_limits() -> list[str]:
     names = ("partition", "account", "qos", "time")
     values = zip(names, answer.strip().split("|"), strict=True)
     return [f"--{name}={value}" for name, value in values if value not in _UNSET]
+
+
+def not_for_logs(path: Path) -> str:
+    """What of a folder's path Slurm would read as more than a name of its logs; else empty."""
+    found = _SIGN.search(str(path))
+    return found[0] if found else ""
 
 
 def missing() -> list[str]:

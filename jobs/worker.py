@@ -15,7 +15,7 @@ from typing import Any, final
 
 import torch
 
-from jobs import files
+from jobs import files, trust
 from jobs.attempt import Attempt
 from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
@@ -199,6 +199,7 @@ def work(run: str, submission: str = "") -> None:
     """
     os.umask(0o077)
     folder = RunFolder(Path(run))
+    files.patiently(lambda: trust.check_run(folder.path))
     leaving = Leaving()
     here = Slot.here(submission)
     note = folder.jobs / (submission or "inline") / f"{here.host}-{os.getpid()}"
@@ -217,7 +218,8 @@ def work(run: str, submission: str = "") -> None:
         end |= {"error": traceback.format_exc()[-LOG_TAIL:], "trials": 0}
         raise
     finally:
-        files.write_once(note.with_name(note.name + END), end | {"time": time.time()})
+        path, end = note.with_name(note.name + END), end | {"time": time.time()}
+        files.patiently(lambda: files.write_once(path, end), lambda: time.time() > here.deadline)
 
 
 def main() -> None:

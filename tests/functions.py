@@ -1,5 +1,6 @@
 """Training functions of a user's own, for tests: `train = "tests.functions:..."`."""
 
+import json
 import os
 import signal
 import time
@@ -33,6 +34,15 @@ def counting(params, data, report, checkpoint, seed):
             Path(params["once"]).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
     return state["value"]
+
+
+def environment(params, data, report, checkpoint, seed):
+    """Write down what a worker's process is given, and shows to others."""
+    os.umask(umask := os.umask(0))
+    command = Path("/proc/self/cmdline").read_text().split("\0")
+    seen = {"environment": dict(os.environ), "command": command, "umask": umask}
+    Path(params["into"]).write_text(json.dumps(seen))
+    return 0.0
 
 
 def broken(params, data, report, checkpoint, seed):

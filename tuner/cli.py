@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs.trust import Untrusted
 from tuner.space import BadInput
 
 BAD_INPUT = 2
@@ -13,11 +14,17 @@ BAD_INPUT = 2
 
 @contextmanager
 def guarded(path: Path) -> Iterator[None]:
-    """Turn BadInput into one line on stderr and exit code 2; files are for their owner's eyes."""
+    """Turn bad or untrusted input into one line on stderr and exit code 2.
+
+    Side effect: what this process writes is for its owner's eyes.
+    """
     os.umask(0o077)
     try:
         yield
     except BadInput as error:
         where = f"{path}: {error.key}" if error.key else str(path)
         print(f"error: {where}: {error.problem}; {error.remedy}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except Untrusted as error:
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None

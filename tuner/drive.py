@@ -12,7 +12,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs import files, slurm
+from jobs import files, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller
 from tuner.progress import Progress
@@ -26,16 +26,21 @@ _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after C
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 
 
-def check_executor(study: Study) -> None:
-    """Raise BadInput where the study's executor cannot work on this host."""
-    if study.jobs.executor == "slurm" and (missing := slurm.missing()):
+def check_executor(study: Study, path: Path) -> None:
+    """Raise BadInput where the study's executor cannot work on this host, or in this folder."""
+    if study.jobs.executor == "local":
+        return
+    if missing := slurm.missing():
         problem = f"no {missing[0]} on PATH"
         raise BadInput("jobs.executor", problem, "log in to the cluster, or use --executor local")
+    if odd := slurm.not_for_logs(path):
+        problem = f"Slurm takes {odd!r} in the folder {str(path)!r} for a sign of its own"
+        raise BadInput("--folder", problem, "choose another")
 
 
 def executor_for(store: Store) -> Executor:
     """The executor that the study names; raises BadInput where it cannot work."""
-    check_executor(store.study)
+    check_executor(store.study, store.path)
     jobs = store.study.jobs
     if jobs.executor == "local":
         return Local(store.folder, gpus_here(), jobs.workers_per_gpu)
@@ -93,9 +98,10 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
         print(f"stopped: {status.stopped}\nto go on: {resume_line(store)}", file=sys.stderr)
         return 1
     if status.finished:
-        store.stop("finished")  # workers that still wait for a trial give their GPUs back now
-        report.write(store)
-        store.sign_of_life({**store.last_sign(), "end": time.time()})
+        # Workers that still wait for a trial give their GPUs back now.
+        files.patiently(lambda: store.stop("finished"))
+        files.patiently(lambda: report.write(store))
+        files.patiently(lambda: store.sign_of_life({**store.last_sign(), "end": time.time()}))
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
         executor.tidy()
     return 0
@@ -169,7 +175,10 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def unfinished(runs: Path) -> list[Path]:
-    """The runs in a folder that are not finished, oldest first."""
-    found = [runs / name for name in files.names(runs) if "run.json" in files.names(runs / name)]
+    """This user's runs in a folder that are not finished, oldest first."""
+    own = [runs / name for name in files.names(runs) if trust.is_own(runs / name)]
+    found = [path for path in own if "run.json" in files.names(path)]
+    for path in found:
+        trust.check_run(path)
     open_ = [path for path in found if not (files.read(path / "controller.json") or {}).get("end")]
     return sorted(open_, key=lambda path: files.modified(path / "run.json") or 0.0)

@@ -10,7 +10,7 @@ from typing import Any, final
 import hyperopt
 from hyperopt import hp
 
-from jobs import files
+from jobs import files, trust
 from jobs.contract import Proposal, Result, RunFolder, State
 from tuner import documents
 from tuner.documents import Document
@@ -57,6 +57,7 @@ class FileTrials(hyperopt.Trials):  # type: ignore[misc]
     def __init__(self, folder: str | Path, asynchronous: bool = False) -> None:
         super().__init__(refresh=False)
         self.folder = RunFolder(Path(folder))
+        trust.check_run(self.folder.path)
         self.folder.make()
         self.asynchronous = asynchronous
         self._views = self.folder.path / "fmin"

@@ -24,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
     path = arguments.run or Path("runs")
     with guarded(path):
-        run = Store((arguments.run or _only_unfinished(path)).resolve())
+        run = Store((arguments.run or _only_unfinished(path)).absolute())
         executor = drive.executor_for(run)
         if arguments.standby and (why := run.folder.stopping()):
             print(f"{run.path} has ended: {why}")

@@ -28,8 +28,8 @@ def main() -> int:
         settings.append(f'jobs.executor="{arguments.executor}"')
     with guarded(arguments.study):
         wanted = study.read(arguments.study, settings)
-        drive.check_executor(wanted)
-        path = (arguments.folder or Path("runs") / wanted.name).resolve()
+        path = (arguments.folder or Path("runs") / wanted.name).absolute()
+        drive.check_executor(wanted, path)
         run = store.create(wanted, path)
         run.go_on()
         return drive.drive(run, drive.executor_for(run), arguments.once)

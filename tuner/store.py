@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from jobs import files, logs
+from jobs import files, logs, trust
 from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -26,7 +26,8 @@ class Store:
     """One run: its study, its trials, and the controller's files."""
 
     def __init__(self, path: Path) -> None:
-        """Open a run; raises BadInput where there is none."""
+        """Open a run; raises BadInput where there is none, Untrusted where others can write."""
+        trust.check_run(path)
         self.path = path
         self.folder = RunFolder(path)
         self.run = files.read(path / "run.json") or {}
@@ -142,17 +143,21 @@ class Store:
 def create(study: Study, path: Path) -> Store:
     """Start a run, or go on with the one that is there; raises BadInput if its study differs.
 
+    Raises Untrusted where others can write the folder.
+
     The number of trials, the jobs and further points to enqueue may change; the identity may not.
     """
     study.check_train()
     study.load_data()
     folder = RunFolder(path)
+    trust.check_run(path)
     listed = files.names(path)
     if listed and "run.json" not in listed:
         problem = f"the folder {path} holds something else"
         raise BadInput("--folder", problem, "choose an empty or a new one")
     try:
         folder.make()
+        trust.check_run(path)  # nobody was faster
         identity = study.identity()
         record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
         files.write_once(path / "run.json", record)

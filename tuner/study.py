@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs import trust
 from models import data as datasets
 from tuner import samplers
 from tuner.space import BadInput, Space
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 OURS = "models.train:train"
 _OPTION = re.compile(r"[a-z][a-z0-9_-]*")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029'\"\\`$;#]*")
+# What the executor sets and later looks for; a job gets no more of the environment than it needs.
+_OURS_TO_SET = ("array", "comment", "error", "export", "job-name", "open-mode", "output", "wrap")
 # What makes two runs comparable; everything else of a study may change while a run goes on.
 IDENTITY = ("direction", "seed", "sampler", "n_initial", "train", "fixed", "space", "data")
 
@@ -149,10 +153,11 @@ _EXAMPLES = {
 
 
 def read(path: Path, settings: Sequence[str] = ()) -> Study:
-    """The study in a TOML file, with `a.b=c` settings laid over it; raises BadInput.
+    """The study in a TOML file, with `a.b=c` settings laid over it; raises BadInput, Untrusted.
 
     A data file's path counts from the study file's folder.
     """
+    trust.check_file(path)
     try:
         table = tomllib.loads(path.read_text())
     except OSError as error:
@@ -224,9 +229,17 @@ def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Options become `#SBATCH` lines, which a line break would leave: it is refused."""
+    """Options become `#SBATCH` lines, which a line break would leave: it is refused.
+
+    sbatch reads quotes and backslashes in its own way, so that they could begin another option.
+    """
     for key, value in options.items():
         if not _OPTION.fullmatch(key):
             raise BadInput(f"jobs.slurm.{key}", "is no option of sbatch", "use its long name")
-        if not isinstance(value, (str, int, bool)) or re.search(r"[\x00-\x1f\x7f]", str(value)):
-            raise BadInput(f"jobs.slurm.{key}", f"{value!r} will not do", "use one line of text")
+        if any(ours.startswith(key.replace("_", "-")) for ours in _OURS_TO_SET):
+            raise BadInput(f"jobs.slurm.{key}", "is set by the tuner", "leave it out")
+        if not isinstance(value, (str, int)) or not _VALUE.fullmatch(str(value)):
+            remedy = "use one line of text without quotes, \\, `, $, ; and #"
+            raise BadInput(f"jobs.slurm.{key}", f"{value!r} will not do", remedy)
+        if value is False:
+            raise BadInput(f"jobs.slurm.{key}", "false says nothing to sbatch", "leave it out")
