@@ -165,11 +165,6 @@ def remove(paths: Iterable[Path]) -> None:
         _unlink(path)
 
 
-def move(source: Path, target: Path) -> None:
-    """Give a file that nobody writes any more another name in the run's folder."""
-    source.replace(target)
-
-
 def remove_folder(path: Path) -> None:
     """Remove a folder of files that are no longer looked at; what cannot go stays."""
     shutil.rmtree(path, ignore_errors=True)

@@ -78,7 +78,7 @@ def _set_aside(folder: RunFolder, time: float, name: str) -> None:
     """Keep the logs of a failed submission, and nothing else of it."""
     files.make_folder(folder.jobs / _FAILED)
     for log in _found(folder.jobs / name):
-        files.move(log, folder.jobs / _FAILED / f"{int(time):010d}.{name}.{log.name}")
+        files.share(log, folder.jobs / _FAILED / f"{int(time):010d}.{name}.{log.name}")
     files.remove_folder(folder.jobs / name)
 
 

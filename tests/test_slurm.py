@@ -105,6 +105,7 @@ def test_a_killed_controller_is_replaced_and_its_jobs_are_adopted(cluster):
     assert {r["attempts"] for r in found} == {1}, "a trial was trained twice"
     assert {r["job"] for r in found} <= before, "jobs that were there were not adopted"
     assert len(places(found)) == 8, "trials were not spread over the 8 slots"
+    assert os.listdir(run / "jobs") == [], "workers that ended well left files"
     assert_nothing_shared(found)
 
 
