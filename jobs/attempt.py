@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -62,13 +61,14 @@ class Attempt:
         self._save_cost = 0.0
         self.longest_epoch = 0.0
         self._epoch = 0.0
+        self._curve: dict[int, dict[str, Any]] = {}  # step → what was reported
         self._saves = False  # whether this training function saves checkpoints at all
 
     def report(self, step: int, **metrics: float) -> None:
         """Record the metrics of an epoch; raises Stop when the attempt must end here."""
         finite = {key: float(v) if math.isfinite(v) else None for key, v in metrics.items()}
         record = {"step": step, **finite, "time": time.time()}
-        self._patiently(lambda: files.append(self._metrics, record))
+        self._record(record)
         now = time.monotonic()
         self._epoch, self.reported = now - self.reported, now
         self.longest_epoch = max(self.longest_epoch, self._epoch)
@@ -84,7 +84,7 @@ class Attempt:
         due = time.monotonic() - self._saved > self._save_cost / _CHECKPOINT_SHARE
         if due or last or self.ending is Ending.RELEASED:
             started = time.monotonic()
-            data = to_bytes({"step": step, "state": state()})
+            data = to_bytes({"step": step, "state": state(), "curve": [*self._curve.values()]})
             self._patiently(lambda: files.replace(self._checkpoint, data))
             self._saved = time.monotonic()
             self._save_cost = self._saved - started
@@ -94,21 +94,21 @@ class Attempt:
     def load(self) -> dict[str, Any] | None:
         """The newest state of this trial, by whichever attempt; None at a first start.
 
-        The metrics up to it are copied, so that the curve of a trial is whole.
+        It brings the metrics up to it, so that the curve of a trial is whole.
         """
         for attempt in range(self.claim.attempt, 0, -1):
             found = self._read(self.folder.of(self.claim.number, "checkpoint", attempt))
             if found is not None:
                 if attempt != self.claim.attempt:
-                    self._copy_metrics(attempt, found["step"])
+                    for record in found.get("curve", ()):
+                        self._record(record)
                 return _state(found)
         found = self._read(self._start_from) if self._start_from else None
         return _state(found) if found else None
 
     def curve(self) -> tuple[Mapping[str, Any], ...]:
         """What was reported so far, one record an epoch."""
-        by_step = {record.get("step"): record for record in files.read_lines(self._metrics)}
-        return tuple(by_step.values())
+        return tuple(self._curve.values())
 
     def keep_weights(self) -> None:
         """Name the finished checkpoint in weights/ too, where the controller keeps the best few."""
@@ -168,11 +168,9 @@ class Attempt:
         except Exception:  # a torn file of a crashed server is like no file
             return None
 
-    def _copy_metrics(self, attempt: int, step: int) -> None:
-        path = self.folder.of(self.claim.number, "metrics", attempt)
-        for record in self._patiently(lambda: files.read_lines(path)):
-            if record.get("step", step + 1) <= step:
-                self._patiently(partial(files.append, self._metrics, record))
+    def _record(self, record: dict[str, Any]) -> None:
+        self._curve[record["step"]] = record
+        self._patiently(lambda: files.append(self._metrics, record))
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
         """Wait for the disk; raises Stop where that is of no use: its fault is no score."""

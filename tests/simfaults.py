@@ -63,6 +63,7 @@ class Actor:
     skew: float = 0.0  # of its host's clock
     held: object = None  # a condition that it waits for
     dead: bool = False
+    slot: object = None  # a worker's place
     word: str = ""  # the signal that asked it to leave
     error: BaseException | None = None
     baton: object = dataclasses.field(default_factory=taken)

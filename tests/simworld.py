@@ -82,8 +82,7 @@ class World:
             actor.wake = self.now + 10 ** self.random.uniform(0, 3.5)
             self.note(f"stopped for {actor.wake - self.now:.0f} s")
         self._turn(actor)
-        if self.trace.maxlen:
-            self.note(f"{kind} {path}")
+        self.note(f"{kind} {path}")
         self._perhaps_kill(actor)
         if self.strikes("error"):
             raise OSError(self.random.choice(PASSING), "the disk is away", path)
@@ -159,16 +158,20 @@ class World:
             self.note("".join(traceback.format_exception(error)))
         self.actors.remove(actor)
         self.note("ended" if actor.error is None else f"ended by {actor.error!r}")
-        try:
-            self.ended(actor)
-        except Exception as error:
-            self.fail(f"the simulation itself: {error!r}")
+        self._do(lambda: self.ended(actor))
         following = self._choose()
         self.running = following
         (following.baton if following else self._over).release()
 
     def ended(self, actor):
         """What follows from the end of a process."""
+
+    def _do(self, action):
+        """Something of nobody's; an error in it must not leave everybody waiting."""
+        try:
+            action()
+        except Exception as error:
+            self.fail(f"the simulation itself: {error!r}")
 
     def _turn(self, actor):
         """Hand the baton on, or keep it."""
@@ -185,8 +188,7 @@ class World:
         """Who goes on; when everybody waits, time passes."""
         while True:
             while self._due():
-                _, _, action = heapq.heappop(self._events)
-                action()
+                self._do(heapq.heappop(self._events)[2])
             ready = [actor for actor in self.actors if self._ready(actor)]
             if ready:
                 return self.random.choice(ready)

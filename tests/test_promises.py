@@ -232,10 +232,9 @@ MUTATIONS = (
         Faults(server=0.01),
     ),
     Mutation(
-        "a torn line spoils the next one", "curve", files, "append_lines",
-        'b"\\n" + line',
-        'line + b"\\n"',
-        Faults(part=0.5, error=0.05),
+        "the curve is not in the checkpoint", "curve", attempt.Attempt, "load",
+        'found.get("curve", ())', "()",
+        Faults(kill=0.005),
     ),
     Mutation(
         "a result can be replaced", "taken away or replaced", contract.RunFolder, "publish",

@@ -127,6 +127,18 @@ def test_the_next_attempt_goes_on_from_the_checkpoint(tmp_path):
     assert [m["step"] for m in result.curve] == list(range(6))
 
 
+def test_a_checkpoint_brings_its_own_curve(tmp_path):
+    """The dead attempt's metrics may be torn, or show late on this host."""
+    run = make(tmp_path)
+    first = attempt_at(run)
+    first.report(0, value=1.0)
+    first.save(0, lambda: {"done": 1, "value": 1.0}, last=True)
+    run.lose(Lost(0, 1, "NODE_FAIL", by="controller"))
+    run.of(0, "metrics", 1).write_bytes(b"")
+    work(str(run.path))
+    assert [m["step"] for m in run.result(0).curve] == list(range(6))
+
+
 def test_a_torn_checkpoint_is_like_none(tmp_path):
     """The attempt before it counts."""
     run = make(tmp_path)
