@@ -28,8 +28,9 @@ from jobs.reasons import NO_TRACE
 _ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
 _ASK_OFTEN, _ASK_RARELY = 10.0, 60.0  # seconds between two questions to Slurm
 _SIGNAL = 90  # seconds before the time limit at which a worker is told
-_FULL = re.compile(r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit", re.IGNORECASE)
-_TOO_LONG = re.compile(r"Invalid job array", re.IGNORECASE)  # a site's MaxArraySize is its own
+_TOO_MANY = re.compile(  # for the queue, or for one array: a site's MaxArraySize is its own
+    r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit|Invalid job array", re.IGNORECASE
+)
 _UNKNOWN = re.compile(
     r"Socket timed out|Unable to contact|Connection refused|timed out|temporarily|Resource temp",
     re.IGNORECASE,
@@ -63,7 +64,8 @@ class Cluster:
         self._ask_at = 0.0  # when the next one is due
         self._pause = _ASK_OFTEN
         self._rarely = max(_ASK_OFTEN, min(_ASK_RARELY, lost_after or _ASK_RARELY))
-        self._array = _ARRAY
+        self._full_until = 0.0  # when it is worth asking for more jobs again
+        self._said = ""  # sbatch's last complaint: one line each is enough
         self._excluded: tuple[str, ...] = ()  # nodes that take no further job of ours
 
     def slots(self) -> Slots | None:
@@ -85,10 +87,22 @@ class Cluster:
         A full queue, or a Slurm that does not answer, means wait: the next tick tries again.
         Raises SubmitError where sbatch says that it will never take such a job.
         """
-        jobs = -(-workers // self.per_job)
+        if time.monotonic() < self._full_until:
+            return
         self._leave_out_black_holes()
-        while jobs > 0 and (taken := self._submit_array(min(jobs, self._array))) is not None:
-            jobs -= taken
+        jobs = size = -(-workers // self.per_job)
+        while jobs > 0 and (size := min(size, jobs, _ARRAY)) > 0:
+            error = self._submit_array(size)
+            if not error:
+                jobs -= size
+            elif _TOO_MANY.search(error):
+                size //= 2  # fewer may fit
+            elif self._excluded:
+                self._excluded = ()  # too few nodes are left without them
+            else:
+                raise SubmitError(error)
+        if jobs > 0:
+            self._full_until = time.monotonic() + self._rarely
 
     def why(self, claim: Claim) -> str:
         """Slurm's word for the end of a claim's job, from the queue or from accounting."""
@@ -117,8 +131,8 @@ class Cluster:
             print(f"node {host} is left out for an hour: {found[host]}", flush=True)
         self._excluded = tuple(sorted(found))
 
-    def _submit_array(self, jobs: int) -> int | None:
-        """Queue one array; the jobs that Slurm took, or None if it takes no more for now."""
+    def _submit_array(self, jobs: int) -> str:
+        """Queue one array; returns why Slurm does not take it, or an empty string."""
         name = f"slurm-{secrets.token_hex(4)}"
         folder = self.folder.jobs / name
         self._ask_at = 0.0  # what was heard before does not know of these jobs
@@ -130,26 +144,20 @@ class Cluster:
                     run_job, [str(self.folder.path)] * jobs, [name] * jobs, [self.per_job] * jobs
                 )
         except submitit.core.utils.FailedJobError as error:
-            return self._refused(folder, jobs, str(error))
+            return self._refused(folder, str(error))
         files.write_once(folder / submissions.ANSWERED, {"job": array[0].job_id.split("_")[0]})
-        return jobs
+        return ""
 
-    def _refused(self, folder: Path, jobs: int, error: str) -> int | None:
+    def _refused(self, folder: Path, error: str) -> str:
         said = [line for line in error.splitlines() if "sbatch: error" in line]
         text = (said or error.splitlines() or [""])[-1].replace("sbatch: error: ", "")
-        print(f"sbatch: {text}", flush=True)
+        if text != self._said:
+            print(f"sbatch: {text}", flush=True)
+        self._said = text
         if _UNKNOWN.search(error):
-            return None  # it may have been taken all the same: the intent stays and counts
+            return ""  # it may have been taken all the same: the intent stays and counts
         files.remove_folder(folder)
-        if _FULL.search(error):
-            return None
-        if _TOO_LONG.search(error) and jobs > 1:
-            self._array = jobs // 2
-            return 0
-        if self._excluded:  # too few nodes are left without them
-            self._excluded = ()
-            return 0
-        raise SubmitError(text)
+        return error if _TOO_MANY.search(error) else text
 
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(folder=folder)

@@ -131,8 +131,8 @@ class FaultyStudy:
         number = self.faults.index(fault)
 
         def trained() -> bool:
-            lines = [p.read_text().split() for p in self.run.glob(f"open/{number:06d}.*.jsonl")]
-            return any(len(found) >= epochs for found in lines)
+            lines = [p.read_text().split("\n") for p in self.run.glob(f"open/{number:06d}.*.jsonl")]
+            return any(len(found) > epochs for found in lines)
 
         wait_for(trained, 120)
         return self.claim(fault)

@@ -198,17 +198,28 @@ def test_the_end_of_the_job_is_asked_once_where_slurm_does_not_say_it(fake_slurm
     assert len(fake_slurm.calls("squeue")) == 1
 
 
-def test_an_array_beyond_the_sites_limit_is_cut(run, fake_slurm, monkeypatch):
-    """MaxArraySize is a site's own: smaller arrays are tried until one is taken."""
+@pytest.mark.parametrize("error", ["Invalid job array specification", "AssocMaxSubmitJobLimit"])
+def test_an_array_beyond_a_limit_is_cut(run, fake_slurm, monkeypatch, error):
+    """Smaller ones are tried until one is taken."""
     one, sizes = executor(run), []
 
-    def limited(folder, jobs, error=None):
+    def limited(jobs):
         sizes.append(jobs)
-        return jobs if jobs <= 3 else one._refused(run.jobs / "none", jobs, "Invalid job array")
+        return "" if jobs <= 3 else error
 
-    monkeypatch.setattr(one, "_submit_array", lambda jobs: limited(None, jobs))
+    monkeypatch.setattr(one, "_submit_array", limited)
     one.submit(7)
     assert sizes == [7, 3, 3, 1]
+
+
+def test_a_full_queue_is_not_asked_again_at_once(run, fake_slurm):
+    """An admin counts these too."""
+    fake_slurm.says("sbatch", stderr="sbatch: error: AssocMaxSubmitJobLimit", rc=1)
+    one = executor(run)
+    one.submit(4)
+    asked = len(fake_slurm.calls("sbatch"))
+    one.submit(4)
+    assert asked == len(fake_slurm.calls("sbatch")) == 3  # of four, two, one
 
 
 def an_unready_worker(run, host, submission, at=None):
@@ -262,13 +273,13 @@ def test_where_all_nodes_are_left_out_they_are_tried_again(run, fake_slurm, monk
         an_unready_worker(run, "n4", name)
     fake_slurm.says("sbatch", stderr="sbatch: error: Requested node configuration is not", rc=1)
     one, tried = executor(run), []
-    refused = one._refused
+    submit = one._submit_array
 
-    def note(*arguments):
+    def note(jobs):
         tried.append(one._excluded)
-        return refused(*arguments)
+        return submit(jobs)
 
-    monkeypatch.setattr(one, "_refused", note)
+    monkeypatch.setattr(one, "_submit_array", note)
     with pytest.raises(SubmitError):
         one.submit(1)
     assert tried == [("n4",), ()]
