@@ -36,6 +36,7 @@ class Storm:
     twins: FaultyStudy  # jobs that Slurm runs again, on n2 and n3
     ends: FaultyStudy  # jobs that Slurm does not run again, on n4
     limits: FaultyStudy  # jobs of one minute, on n1
+    sleeper: FaultyStudy  # two controllers, one of which was stopped, on n2 and n3
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def storm(running_cluster):
     )
     twins = FaultyStudy(
         cluster, "twins", ["requeued", "lost its node"],
-        n_workers=2, epochs=120, seconds=0.5, exclude="n1,n4", requeue=True,
+        n_workers=2, epochs=180, seconds=0.5, exclude="n1,n4", requeue=True,
     )  # fmt: skip
     ends = FaultyStudy(
         cluster, "ends", ["cancelled", "preempted", "memory", "error", "cuda", "nan", "inf"],
@@ -59,17 +60,31 @@ def storm(running_cluster):
         cluster, "limits", ["long"],
         n_workers=1, epochs=45, seconds=0.6, time="1", exclude="n[2-4]",
     )  # fmt: skip
-    for study in (twins, ends, limits):
+    sleeper = FaultyStudy(
+        cluster, "sleeper", ["never"] * 30, n_workers=2, seconds=0.3, exclude="n1,n4"
+    )
+    for study in (sleeper, twins, ends, limits):
         study.start()
+    first = stop_and_replace(sleeper)
     cancel_and_preempt(ends)
     requeue_and_lose_a_node(twins)
     killed = kill_controllers(kills, random.Random(SEED), 4)
-    for study in (kills, twins, ends, limits):
+    wait_for(lambda: sleeper.pid() != first, 120)
+    os.kill(first, signal.SIGCONT)
+    for study in (kills, twins, ends, limits, sleeper):
         study.wait(150)
         study.check()
-    yield Storm(kills, killed, twins, ends, limits)
+    yield Storm(kills, killed, twins, ends, limits, sleeper)
     cluster.up()  # the lost node
     cluster.admin("scontrol", "delete", "PartitionName=low")
+
+
+def stop_and_replace(study: FaultyStudy) -> int:
+    """Stop a controller that holds its lock, and start another, which waits for a sign of it."""
+    wait_for(study.claims, 120)
+    study.kill(signal.SIGSTOP)
+    study.start()
+    return study.pid()
 
 
 def requeue_and_lose_a_node(study: FaultyStudy) -> None:
@@ -110,6 +125,13 @@ def test_controllers_killed_at_random_moments_cost_no_trial(storm):
     """Four of them, between kills of workers: every attempt beyond the first is a worker's."""
     assert storm.controllers_killed == 4
     assert sum(r["attempts"] - 1 for r in storm.kills.results()) == len(RETRAINED) + 1
+
+
+def test_a_controller_that_slept_goes_on_beside_its_successor(storm):
+    """SIGSTOP, a newcomer, SIGCONT: both tick on the same run, and no trial is trained twice."""
+    assert "still alive?" in storm.sleeper.log.read_text()
+    reasons = {why for result in storm.sleeper.results() for why in result["lost"]}
+    assert reasons <= {"NODE_FAIL"}  # of the node that the twins lose
 
 
 def test_a_requeued_worker_hands_its_trial_back(storm):
