@@ -70,7 +70,7 @@ def storm(running_cluster):
     requeue_and_lose_a_node(twins)
     killed = kill_controllers(kills, random.Random(SEED), 4)
     wait_for(lambda: sleeper.pid() != first, 120)
-    os.kill(first, signal.SIGCONT)
+    sleeper.wake(first)
     for study in (kills, twins, ends, limits, sleeper):
         study.wait(150)
         study.check()
