@@ -19,7 +19,7 @@ _CHECKPOINT_SHARE = 0.05  # of the training time may go into writing checkpoints
 _HANG_EPOCHS = 10  # an epoch that takes this many times the longest one has hung …
 _HANG_SECONDS = 900.0  # … but never before a quarter of an hour
 _WATCH_EVERY = 5.0  # seconds
-_TIME_TO_SAVE = 30.0  # seconds kept for the last checkpoint of a job
+TIME_TO_SAVE = 30.0  # seconds kept for the last checkpoint of a job
 
 
 class Ending(Enum):
@@ -151,7 +151,7 @@ class Attempt:
         if self.ending is not None:
             return
         left = self._deadline - time.time()
-        self.why = self._leaving() or ("TIMEOUT" if left < 2 * self._epoch + _TIME_TO_SAVE else "")
+        self.why = self._leaving() or ("TIMEOUT" if left < 2 * self._epoch + TIME_TO_SAVE else "")
         if self.why:
             self.ending = Ending.RELEASED
 

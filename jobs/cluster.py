@@ -20,17 +20,19 @@ from typing import Any, final
 
 import submitit
 
-from jobs import files, slurm, trust
+from jobs import files, slurm, submissions, trust
 from jobs.contract import END, NOTE, SUBMITTED, Claim, RunFolder
 from jobs.executor import Slots, SubmitError, unready
 from jobs.logs import tidy
+from jobs.reasons import NO_TRACE
 
 _ARRAY = 1000  # jobs an array; Slurm's default MaxArraySize is 1001
 _GONE_AFTER = 600.0  # seconds without a sign of a submission after which its files are tidied
-_VOID_AFTER = 60.0  # seconds between two answers of Slurm that both lack a submission
 _ASK_OFTEN, _ASK_RARELY = 10.0, 60.0  # seconds between two questions to Slurm
 _SIGNAL = 90  # seconds before the time limit at which a worker is told
-_FULL = re.compile(r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit", re.IGNORECASE)
+_TOO_MANY = re.compile(  # for the queue, or for one array: a site's MaxArraySize is its own
+    r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit|Invalid job array", re.IGNORECASE
+)
 _UNKNOWN = re.compile(
     r"Socket timed out|Unable to contact|Connection refused|timed out|temporarily|Resource temp",
     re.IGNORECASE,
@@ -49,7 +51,12 @@ class Cluster:
     capacity = 100_000  # Slurm's limits are Slurm's to say
 
     def __init__(
-        self, folder: RunFolder, run_id: str, options: Mapping[str, Any], per_job: int
+        self,
+        folder: RunFolder,
+        run_id: str,
+        options: Mapping[str, Any],
+        per_job: int,
+        lost_after: float | None = None,
     ) -> None:
         self.folder = folder
         self.name = f"tn-{run_id}"
@@ -59,6 +66,10 @@ class Cluster:
         self._ask_at = 0.0  # when the next one is due
         self._heard = 0.0  # when it came
         self._pause = _ASK_OFTEN
+        self._rarely = max(_ASK_OFTEN, min(_ASK_RARELY, lost_after or _ASK_RARELY))
+        self._full_until = 0.0  # when it is worth asking for more jobs again
+        self._said = ""  # sbatch's last complaint: one line each is enough
+        self._excluded: tuple[str, ...] = ()  # nodes that take no further job of ours
 
     def slots(self) -> Slots | None:
         """What Slurm says of this run's jobs: one squeue."""
@@ -66,7 +77,7 @@ class Cluster:
         if rows is None:
             return None
         holding = [row for row in rows if row.state in slurm.WAITING_OR_RUNNING]
-        jobs = len(holding) + self._unseen({row.comment for row in rows})
+        jobs = len(holding) + submissions.unseen(self.folder, {row.comment for row in rows})
         reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.
@@ -79,15 +90,30 @@ class Cluster:
         A full queue, or a Slurm that does not answer, means wait: the next tick tries again.
         Raises SubmitError where sbatch says that it will never take such a job.
         """
-        jobs = -(-workers // self.per_job)
-        while jobs > 0 and self._submit_array(min(jobs, _ARRAY)):
-            jobs -= _ARRAY
+        if time.monotonic() < self._full_until:
+            return
+        self._leave_out_black_holes()
+        jobs = size = -(-workers // self.per_job)
+        while jobs > 0 and (size := min(size, jobs, _ARRAY)) > 0:
+            error = self._submit_array(size)
+            if not error:
+                jobs -= size
+            elif _TOO_MANY.search(error):
+                size //= 2  # fewer may fit
+            elif self._excluded:
+                self._excluded = ()  # too few nodes are left without them
+            else:
+                raise SubmitError(error)
+        if jobs > 0:
+            self._full_until = time.monotonic() + self._rarely
 
     def why(self, claim: Claim) -> str:
         """Slurm's word for the end of a claim's job, from the queue or from accounting."""
-        states = {row.job: row.state for row in self._rows}
-        word = slurm.ended_as(claim.job) or states.get(claim.job, "")
-        return word or "gone from the queue without a trace"
+        word = slurm.ended_as(claim.job, claim.restart)
+        for row in self._rows:
+            if row.job == claim.job and not word:
+                word = "REQUEUED" if row.restart > claim.restart else row.state
+        return word if word and slurm.has_word_for_end(word) else NO_TRACE
 
     def tidy(self) -> None:
         """Remove what ended workers left, but for the newest logs of failed ones."""
@@ -103,8 +129,15 @@ class Cluster:
     def leave(self) -> None:
         """Queued and running jobs stay: the next controller adopts them."""
 
-    def _submit_array(self, jobs: int) -> bool:
-        """Queue one array; False if Slurm takes no more for now."""
+    def _leave_out_black_holes(self) -> None:
+        """A node that fails every job within a second would eat them all."""
+        found = submissions.black_holes(self.folder)
+        for host in found.keys() - set(self._excluded):
+            print(f"node {host} is left out for an hour: {found[host]}", flush=True)
+        self._excluded = tuple(sorted(found))
+
+    def _submit_array(self, jobs: int) -> str:
+        """Queue one array; returns why Slurm does not take it, or an empty string."""
         trust.check_run(self.folder.path)  # days after the start
         name = f"slurm-{secrets.token_hex(4)}"
         folder = self.folder.jobs / name
@@ -121,23 +154,26 @@ class Cluster:
         except submitit.core.utils.FailedJobError as error:
             return self._refused(folder, str(error))
         files.write_once(folder / SUBMITTED, {"job": array[0].job_id.split("_")[0]})
-        return True
+        return ""
 
-    def _refused(self, folder: Path, error: str) -> bool:
+    def _refused(self, folder: Path, error: str) -> str:
         said = [line for line in error.splitlines() if "sbatch: error" in line]
         text = (said or error.splitlines() or [""])[-1].replace("sbatch: error: ", "")
-        print(f"sbatch: {text}", flush=True)
+        if text != self._said:
+            print(f"sbatch: {text}", flush=True)
+        self._said = text
         if _UNKNOWN.search(error):
-            return False  # it may have been taken all the same: the intent stays and counts
+            return ""  # it may have been taken all the same: the intent stays and counts
         files.remove_folder(folder)
-        if _FULL.search(error):
-            return False
-        raise SubmitError(text)
+        return error if _TOO_MANY.search(error) else text
 
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
         guarded = f"{shlex.quote(sys.executable)} -m jobs.guard"
         executor = submitit.SlurmExecutor(folder=folder, python=guarded)
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
+        if self._excluded:
+            given = [str(options["exclude"])] if "exclude" in options else []
+            options["exclude"] = ",".join([*given, *self._excluded])
         environment = slurm.PROJECT / "slurm" / "env.sh"
         executor.update_parameters(
             job_name=self.name,
@@ -160,29 +196,15 @@ class Cluster:
         rows = slurm.queue(self.name)
         if rows is not None:
             unchanged = rows == self._rows
-            self._pause = min(2 * self._pause, _ASK_RARELY) if unchanged else _ASK_OFTEN
+            self._pause = min(2 * self._pause, self._rarely) if unchanged else _ASK_OFTEN
             self._ask_at = time.monotonic() + self._pause
             self._rows, self._heard = rows, time.time()
+            submissions.adopt(self.folder, rows)
+            submissions.note_silent_ends(self.folder, rows)
         return rows
 
     def _queued(self) -> set[str]:
         return {row.comment for row in self._rows if row.state in slurm.ALIVE}
-
-    def _unseen(self, comments: set[str]) -> int:
-        """Jobs of submissions that nobody knows the fate of: sbatch may have taken them."""
-        return sum(self._pending_jobs(name) for name in self._submissions() if name not in comments)
-
-    def _pending_jobs(self, name: str) -> int:
-        folder = self.folder.jobs / name
-        listed = files.names(folder)
-        if SUBMITTED in listed or NOTE not in listed:
-            return 0
-        if "missing.json" not in listed:
-            files.write_once(folder / "missing.json", {"time": time.time()})
-        since = (files.read(folder / "missing.json") or {}).get("time", time.time())
-        if time.time() - since > _VOID_AFTER:
-            return 0
-        return int((files.read(folder / NOTE) or {}).get("jobs", 0))
 
     def _has_ended(self, name: str) -> bool:
         """Whether every job of a submission wrote how it ended."""
@@ -207,6 +229,7 @@ class Cluster:
 
 def run_job(run: str, submission: str, workers: int) -> None:
     """What a job does: train in this process, or in several that share the job's GPU."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # comes at once in a short job; see Leaving
     if workers == 1:
         from jobs.worker import work  # noqa: PLC0415 - the controller submits without torch
 
@@ -214,8 +237,7 @@ def run_job(run: str, submission: str, workers: int) -> None:
         return
     command = [sys.executable, "-m", "jobs.worker", run, "--submission", submission]
     processes = [subprocess.Popen(command) for _ in range(workers)]
-    for number in (signal.SIGTERM, signal.SIGUSR2):  # Slurm tells every process of the job itself
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm tells every process of the job itself
     failed = [process.returncode for process in processes if process.wait() != 0]
     if len(failed) == workers:
         raise RuntimeError(f"all {workers} workers of this job failed: {failed}")

@@ -108,6 +108,7 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
+    lost: tuple[str, ...] = ()  # how the attempts before ended
     started: float | None = None
     seconds: float | None = None
     job: str = ""
@@ -247,6 +248,11 @@ class RunFolder:
     def claimed(self, number: int, attempt: int) -> Claim | None:
         """The claim of an attempt; None while it cannot be read."""
         return _record(Claim, files.read(self.of(number, "claim", attempt)))
+
+    def losses(self, number: int, attempts: int) -> tuple[str, ...]:
+        """How the first so many attempts at a trial ended, where they are lost."""
+        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
+        return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
 
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""

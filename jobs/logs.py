@@ -6,6 +6,7 @@ jobs/failed/<time>.<submission>.<log>    what stays of older submissions that fa
 
 from collections import Counter
 from collections.abc import Set as AbstractSet
+from itertools import groupby, islice
 from pathlib import Path
 
 from jobs import files
@@ -14,6 +15,7 @@ from jobs.contract import END, NOTE, READY, Claim, RunFolder
 LOG_TAIL = 16_384  # bytes of a log that a failed trial's result keeps
 _KEPT = 100  # logs of failed workers that stay as files
 _WHOLE = 3  # of the newest failed submissions the notes stay too: strikes are counted by them
+_TELLING = 2  # ends of failed workers a host that stay as long
 _FAILED = "failed"
 _LOGS = (".out", ".err", ".txt")  # what Slurm and the local executor call them
 
@@ -54,7 +56,7 @@ def tidy(folder: RunFolder, alive: AbstractSet[str]) -> None:
 def _clean(path: Path) -> float | None:
     """Remove what a submission's good workers left; when it was made if others failed, else None.
 
-    A worker that did not write its end was killed; of the notes of many one tells enough.
+    A worker that did not write its end was killed; of the notes of many a few tell enough.
     """
     listed, note = files.names(path), files.read(path / NOTE) or {}
     per_job, workers = note.get("per_job", 1), note.get("jobs", 1) * note.get("per_job", 1)
@@ -65,13 +67,19 @@ def _clean(path: Path) -> float | None:
     if all_well or not note:  # without its note it is just being made
         return None
     well = tuple(f"{job}_" for job, count in good.items() if count >= per_job)
-    errors = [name for name, end in ends.items() if "error" in end]
-    ready = [name for name in listed if name.endswith(READY)]
+    ready = sorted(name for name in listed if name.endswith(READY))
     notes = [name for name in listed if name.endswith(".json") and name not in (*ends, *ready)]
-    keep = {*errors[:1], *ready[:1], *notes}
+    keep = {*_telling({name for name, end in ends.items() if "error" in end}), *ready[:1], *notes}
     keep |= {log.name for log in _found(path) if not log.name.startswith(well)}
     files.remove(path / name for name in set(listed) - keep)
     return float(note.get("time", 0.0))
+
+
+def _telling(errors: AbstractSet[str]) -> set[str]:
+    """Of the ends with an error two a host, by which black holes are known, with their starts."""
+    of = groupby(sorted(errors), key=lambda name: name.rpartition("-")[0])
+    kept = {name for _, names in of for name in islice(names, _TELLING)}
+    return kept | {name.removesuffix(END) + READY for name in kept}
 
 
 def _set_aside(folder: RunFolder, time: float, name: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jobs import files, logs
+from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
 from jobs.contract import SEARCH, Lost, Proposal, Result, State
+from jobs.reasons import CANCELLED
 from models import train as training
 from models.data import Dataset
 
@@ -80,9 +81,23 @@ def _train(
 def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
     if attempt.ending is Ending.PRUNED:
         return _result(attempt, proposal, started, State.PRUNED)
-    if attempt.ending is Ending.RELEASED:
-        number, try_ = proposal.number, attempt.claim.attempt
-        lost = Lost(number, try_, attempt.why, by="worker", time=time.time())
+    return _released(attempt, proposal, started) if attempt.ending is Ending.RELEASED else None
+
+
+def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
+    """Hand the trial back, with this epoch saved; what its user cancelled ends as FAIL.
+
+    scancel, preemption and requeueing are all SIGTERM here: accounting tells them apart. Where
+    there is none, the claim stays, and the controller learns from the queue how the job ended.
+    """
+    claim, why = attempt.claim, attempt.why
+    if why == "SIGTERM" and claim.submission.startswith("slurm-"):
+        why = slurm.ended_as(claim.job, claim.restart)
+    # The tuner itself may cancel workers only once it wants the study to stop.
+    if why == CANCELLED and not attempt.folder.stopping():
+        return _result(attempt, proposal, started, State.FAIL, reason=why)
+    if why:
+        lost = Lost(claim.number, claim.attempt, why, by="worker", time=time.time())
         files.patiently(lambda: attempt.folder.lose(lost))
     return None
 
@@ -91,8 +106,9 @@ def _result(
     attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
 ) -> Result:
     times = {"started": started, "seconds": time.time() - started}
-    curve = attempt.curve()
-    return Result.of_attempt(proposal, attempt.claim, state, curve=curve, **times, **more)
+    lost = attempt.folder.losses(proposal.number, attempt.claim.attempt - 1)
+    more |= {"curve": attempt.curve(), "lost": lost}
+    return Result.of_attempt(proposal, attempt.claim, state, **times, **more)
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from jobs.reasons import OUT_OF_MEMORY
+
 # Slurm's words for a job that holds or will hold a slot …
 WAITING_OR_RUNNING = frozenset(
     {
@@ -28,7 +30,8 @@ _SIGN = re.compile(r"[\x00-\x1f\x7f\\]|%\d*[A-Za-z%]")  # %j in a path would be 
 PROJECT = Path(__file__).resolve().parent.parent
 _UNSET = ("", "(null)", "N/A", "UNLIMITED", "INVALID")
 _PATIENCE = 60.0  # seconds for an answer; Slurm's own MessageTimeout is 10
-_COLUMNS = ("JobArrayID", "State", "RestartCnt", "Comment", "Reason")
+_HURRY = 15.0  # seconds: a job that is told to leave is killed after half a minute
+_COLUMNS = ("JobArrayID", "State", "RestartCnt", "Comment", "NodeList", "Reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Row:
     state: str
     restart: int
     comment: str
+    node: str
     reason: str
 
 
@@ -49,16 +53,29 @@ def queue(name: str) -> list[Row] | None:
     return None if answer is None else [_row(line) for line in answer.splitlines() if line.strip()]
 
 
-def ended_as(job: str) -> str:
-    """Slurm's word for how a job ended, from accounting; empty where there is none.
+def ended_as(job: str, restart: int = 0) -> str:
+    """Slurm's word for how a job's run ended, from accounting; empty where that does not know.
 
-    A step that ran out of memory leaves its job as FAILED: the steps are asked too.
+    Accounting has a record a run of a requeued job (-D). A step that ran out of memory leaves its
+    job as FAILED: the steps are asked too.
     """
-    answer = _ask("sacct", "-n", "-P", "-j", job, "-o", "State")
-    words = [line.split()[0] for line in (answer or "").splitlines() if line.strip()]
-    if "OUT_OF_MEMORY" in words:
-        return "OUT_OF_MEMORY"
-    return words[0] if words else ""  # "CANCELLED by 1000": the first word is the state
+    answer = _ask("sacct", "-D", "-n", "-P", "-j", job, "-o", "JobID,State", patience=_HURRY)
+    runs: list[list[str]] = []
+    for line in (answer or "").splitlines():
+        step, _, words = line.partition("|")
+        if "." not in step:
+            runs.append([])
+        if runs:
+            runs[-1].append((words.split() or [""])[0])  # of "CANCELLED by 1000" the first
+    words_ = runs[restart] if restart < len(runs) else [""]
+    if OUT_OF_MEMORY in words_:
+        return OUT_OF_MEMORY
+    return words_[0] if has_word_for_end(words_[0]) else ""
+
+
+def has_word_for_end(state: str) -> bool:
+    """Whether a state says how a run of a job ended, and not that it lives."""
+    return state == "REQUEUED" or state not in ALIVE
 
 
 def has_ended(job: str) -> bool:
@@ -140,8 +157,8 @@ def missing() -> list[str]:
 
 
 def _row(line: str) -> Row:
-    job, state, restart, comment, *reason = line.rstrip("|").split("|")
-    return Row(job, state, int(restart or 0), comment, "|".join(reason))
+    job, state, restart, comment, node, *reason = line.rstrip("|").split("|")
+    return Row(job, state, int(restart or 0), comment, node, "|".join(reason))
 
 
 def _complaint(command: Sequence[str], env: Mapping[str, str]) -> str:
@@ -154,10 +171,10 @@ def _complaint(command: Sequence[str], env: Mapping[str, str]) -> str:
     return "" if answer.returncode == 0 else answer.stderr.strip() or "no word why"
 
 
-def _ask(*command: str) -> str | None:
+def _ask(*command: str, patience: float = _PATIENCE) -> str | None:
     try:
         answer = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=_PATIENCE
+            command, check=False, capture_output=True, text=True, timeout=patience
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

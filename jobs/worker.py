@@ -16,7 +16,7 @@ from typing import Any, final
 import torch
 
 from jobs import files, trust
-from jobs.attempt import Attempt
+from jobs.attempt import TIME_TO_SAVE, Attempt
 from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
 from jobs.outcome import Train, outcome
@@ -26,6 +26,7 @@ from models import data as datasets
 _CROWD = 8  # workers beyond which the lowest waiting number would be fought over
 _GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
 _FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
+_WARNED = 180.0  # seconds: USR2 is asked for 90 before the end, and comes up to 60 earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,20 @@ class Leaving:
 
     The handler only sets a word: the training writes its checkpoint at the end of the epoch. It
     replaces submitit's handlers, which requeue the job and pickle inside a signal.
+
+    USR2 warns of the time limit, a short job at its very start: where the `deadline` is known,
+    the attempt's own clock knows better. Earlier it is what some sites send before preemption.
     """
 
     def __init__(self) -> None:
         self.word = ""
+        self.deadline = 0.0  # the end of this job, in seconds since the epoch
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.word = self.word or signal.Signals(number).name
+        if number != signal.SIGUSR2 or self.deadline - time.time() > _WARNED:
+            self.word = self.word or signal.Signals(number).name
 
     def __call__(self) -> str:
         """The signal that asked, or an empty string."""
@@ -110,7 +116,7 @@ class Worker:
             return self.leaving()
         if self.finished == self.orders.trials_per_job:
             return "trials_per_job"
-        left = self.slot.deadline - time.time()
+        left = self.slot.deadline - time.time() - TIME_TO_SAVE
         return "no time for another trial" if self.finished and left < _FITS * self._longest else ""
 
     def _next(self) -> tuple[Claim, Proposal] | None:
@@ -160,6 +166,8 @@ class Worker:
         if result.state is State.COMPLETE:
             attempt.keep_weights()
         files.patiently(lambda: self.folder.publish(result))
+        if result.state is State.FAIL:
+            _prove_device(self.orders.device)  # some CUDA errors spoil all that comes after
 
     def _start_from(self, proposal: Proposal) -> Path | None:
         """The winner's finished checkpoint, for a part that trains just what the search trained."""
@@ -188,6 +196,7 @@ def _prove_device(device: str) -> None:
             f"this node gave the job GPU {given}, but torch {torch.__version__} sees none: "
             'install a CUDA build of torch, or set device = "cpu" in [jobs]'
         )
+    torch.cuda.empty_cache()  # what a trial that ran out of memory still holds
     torch.zeros(1, device="cuda").sum().item()
 
 
@@ -202,6 +211,7 @@ def work(run: str, submission: str = "") -> None:
     files.patiently(lambda: trust.check_run(folder.path))
     leaving = Leaving()
     here = Slot.here(submission)
+    leaving.deadline = here.deadline
     note = folder.jobs / (submission or "inline") / f"{here.host}-{os.getpid()}"
     files.make_folder(note.parent)
     end: dict[str, Any] = {"job": here.job, "host": here.host, "device": here.device}

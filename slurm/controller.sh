@@ -10,6 +10,7 @@
 #SBATCH --mem=4G
 #SBATCH --output=tuner-%j.log
 #SBATCH --open-mode=append
+#SBATCH --requeue
 #SBATCH --signal=B:USR1@300
 set -eu
 trap '' USR1  # a short job is warned at its very start, before Python listens

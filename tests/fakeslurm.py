@@ -39,7 +39,7 @@ class FakeSlurm:
         (self.folder / f"{command}.json").write_text(json.dumps(said))
 
     def queue(self, *rows):
-        """squeue's answer: rows of (job, state, restart count, comment, reason)."""
+        """squeue's answer: rows of (job, state, restart count, comment, node, reason)."""
         self.says("squeue", "".join("|".join(map(str, row)) + "|\n" for row in rows))
 
     def calls(self, command):

@@ -6,6 +6,11 @@ import signal
 import time
 from pathlib import Path
 
+import torch
+
+from jobs import files
+from jobs.contract import RunFolder
+
 
 def quadratic(params, data, report, checkpoint, seed):
     """A function with its minimum at x = 1, in two epochs."""
@@ -59,3 +64,60 @@ def talking(params, data, report, checkpoint, seed):
 def diverging(params, data, report, checkpoint, seed):
     """A training that diverges for large x only."""
     return float("nan") if params["x"] > 1 else params["x"]
+
+
+def faulty(params, data, report, checkpoint, seed):
+    """Epochs that each add to the value; the first attempt meets the fault that its point names."""
+    state = checkpoint.load() or {"done": 0, "value": 0.0}
+    first = checkpoint.claim.attempt == 1
+    fail(params["fault"])
+    for step in range(state["done"], params["epochs"]):
+        time.sleep(params["seconds"])
+        state = {"done": step + 1, "value": 0.9 * state["value"] + params["x"] * step}
+        if first and step == 3:
+            meet(params["fault"])
+        report(step, value=state["value"])
+        checkpoint.save(step, lambda state=state: state)
+    if first:
+        meet(f"{params['fault']}, at its end")
+    return {"nan": float("nan"), "inf": float("inf")}.get(params["fault"], state["value"])
+
+
+def fail(fault):
+    """What a point does by itself, at every attempt."""
+    match fault:
+        case "error":
+            raise ValueError("a bug of this point")
+        case "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        case "memory":
+            b"x" * (3 << 30)
+
+
+def meet(fault):
+    """Do what a fault's name says: to this process, or to what it does next."""
+    match fault:
+        case "killed in an epoch":
+            die()
+        case "killed in a checkpoint":
+            files._write = half_of
+        case "killed before the link, at its end":
+            files._link = die
+        case "killed after the link, at its end":
+            files._sync_folder = die
+        case "killed before the next claim, at its end":
+            RunFolder.claim = die
+        case "killed after the next claim, at its end":
+            claim = RunFolder.claim
+            RunFolder.claim = lambda *given: (claim(*given), die())
+
+
+def die(*arguments):
+    """kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_of(path, data):
+    """A draft that is torn by kill -9."""
+    path.write_bytes(data[: len(data) // 2])
+    die()

@@ -54,13 +54,13 @@ class Slurm:
     def squeue(self, name):
         """My jobs; or no answer, or a wrong one."""
         self.world.step("squeue")
-        rows = [Row(j.id, j.state, j.restart, j.comment, "") for j in self.jobs.values()]
+        rows = [Row(j.id, j.state, j.restart, j.comment, "", "") for j in self.jobs.values()]
         if self.world.strikes("squeue"):
             self.world.troubles += 1
             return self.world.random.choice((None, [], rows[: len(rows) // 2]))
         return rows
 
-    def sacct(self, job):
+    def sacct(self, job, restart):
         """Accounting does not know everything."""
         return self.world.random.choice(("", "NODE_FAIL"))
 

@@ -14,7 +14,7 @@ import time
 from types import SimpleNamespace
 from unittest import mock
 
-from jobs import attempt, cluster, contract, files, outcome, slot, slurm, worker
+from jobs import attempt, cluster, contract, files, outcome, slot, slurm, submissions, worker
 from jobs.slot import Slot
 from tests.simdisk import Disk
 from tests.simfaults import PASSING, Faults, Hold, PromiseError
@@ -176,6 +176,7 @@ class Simulation:
             outcome: {"time": clock},
             slot: {"time": clock, "os": process},
             slurm: {"queue": self.slurm.squeue, "ended_as": self.slurm.sacct},
+            submissions: {"time": clock},
             store: {"time": clock, "secrets": tokens, "_versions": lambda: VERSIONS},
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,

@@ -89,6 +89,13 @@ class Cluster:
         assignments = [f"{name}={value}" for name, value in clean.items()]
         return ["runuser", "-u", self.user, "--", "env", "-i", *assignments, *argv]
 
+    def admin(self, *argv: str) -> str:
+        """Run a command of Slurm's as its administrator, and return what it printed."""
+        env = {**os.environ, "SLURM_CONF": f"{self.folder}/slurm.conf"}
+        answer = subprocess.run(argv, text=True, capture_output=True, check=False, env=env)
+        assert answer.returncode == 0, f"{argv}: {answer.stdout}{answer.stderr}"
+        return answer.stdout
+
     def run(
         self,
         argv: list[str],

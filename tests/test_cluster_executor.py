@@ -6,8 +6,9 @@ import pytest
 
 from jobs import cluster as clusters
 from jobs import files, slurm
+from jobs import submissions as notes
 from jobs.cluster import Cluster
-from jobs.contract import END, NOTE, Claim, RunFolder
+from jobs.contract import END, NOTE, READY, SUBMITTED, Claim, RunFolder
 from jobs.executor import SubmitError
 
 
@@ -50,7 +51,7 @@ def test_workers_share_a_job_where_the_study_says_so(run, fake_slurm):
     packed.submit(8)
     (name,) = submissions(run)
     assert files.read(run.jobs / name / NOTE)["jobs"] == 3
-    fake_slurm.queue(*[(f"77_{i}", "RUNNING", 0, name, "None") for i in range(3)])
+    fake_slurm.queue(*[(f"77_{i}", "RUNNING", 0, name, "n1", "None") for i in range(3)])
     assert packed.slots().workers == 9
 
 
@@ -69,11 +70,11 @@ def test_the_environment_of_a_job_is_an_allow_list(run, fake_slurm, monkeypatch)
 def test_states_are_told_apart(run, fake_slurm):
     """Queued jobs hold a slot; ending ones hold none but still live; ended ones do neither."""
     fake_slurm.queue(
-        ("1_0", "PENDING", 0, "s", "Resources"),
-        ("1_1", "RUNNING", 0, "s", "None"),
-        ("1_2", "COMPLETING", 1, "s", "None"),
-        ("1_3", "COMPLETED", 0, "s", "None"),
-        ("1_4", "NODE_FAIL", 0, "s", "NodeDown"),
+        ("1_0", "PENDING", 0, "s", "n1", "Resources"),
+        ("1_1", "RUNNING", 0, "s", "n1", "None"),
+        ("1_2", "COMPLETING", 1, "s", "n1", "None"),
+        ("1_3", "COMPLETED", 0, "s", "n1", "None"),
+        ("1_4", "NODE_FAIL", 0, "s", "n1", "NodeDown"),
     )
     slots = executor(run).slots()
     assert slots.workers == 2
@@ -110,8 +111,8 @@ def test_a_submission_of_unknown_fate_counts_until_two_answers_lack_it(
     one = executor(run)
     one.submit(4)
     assert one.slots().workers == 4
-    later = time.time() + clusters._VOID_AFTER + 1
-    monkeypatch.setattr(clusters.time, "time", lambda: later)
+    later = time.time() + notes._VOID_AFTER + 1
+    monkeypatch.setattr(notes.time, "time", lambda: later)
     assert one.slots().workers == 0
 
 
@@ -121,7 +122,7 @@ def test_a_submission_of_unknown_fate_that_shows_up_is_counted_once(run, fake_sl
     one = executor(run)
     one.submit(2)
     (name,) = submissions(run)
-    fake_slurm.queue(*[(f"9_{i}", "PENDING", 0, name, "None") for i in range(2)])
+    fake_slurm.queue(*[(f"9_{i}", "PENDING", 0, name, "", "None") for i in range(2)])
     assert one.slots().workers == 2
 
 
@@ -148,16 +149,18 @@ def test_a_refusal_for_good_is_said(run, fake_slurm):
 @pytest.mark.parametrize(
     ("states", "word"),
     [
-        ("TIMEOUT\nCANCELLED\n", "TIMEOUT"),
-        ("CANCELLED by 1000\n", "CANCELLED"),
-        ("FAILED\nFAILED\nOUT_OF_MEMORY\n", "OUT_OF_MEMORY"),
+        ("7_1|TIMEOUT\n7_1.batch|CANCELLED\n", "TIMEOUT"),
+        ("7_1|CANCELLED by 1000\n", "CANCELLED"),
+        ("7_1|FAILED\n7_1.batch|FAILED\n7_1.0|OUT_OF_MEMORY\n", "OUT_OF_MEMORY"),
+        ("7_1|REQUEUED\n7_1.0|CANCELLED\n7_1|RUNNING\n", "REQUEUED"),  # its second run lives
+        ("7_1|RUNNING\n", "NODE_FAIL"),  # accounting is down or late
         ("", "NODE_FAIL"),  # accounting is late: the queue still knows
     ],
 )
 def test_slurms_word_for_the_end_is_kept(run, fake_slurm, states, word):
     """From accounting, else from the queue."""
     fake_slurm.says("sacct", states)
-    fake_slurm.queue(("7_1", "NODE_FAIL", 0, "s", "None"))
+    fake_slurm.queue(("7_1", "NODE_FAIL", 0, "s", "n1", "None"))
     one = executor(run)
     one.slots()
     assert one.why(Claim(0, 1, "7_1")) == word
@@ -203,3 +206,102 @@ def test_a_slurm_that_does_not_answer_three_times_stops_no_study(run, fake_slurm
         hung.submit(1)
     assert len(submissions(run)) == 3
     assert hung.failing(since=0.0) == ""
+
+
+@pytest.mark.parametrize("error", ["Invalid job array specification", "AssocMaxSubmitJobLimit"])
+def test_an_array_beyond_a_limit_is_cut(run, fake_slurm, monkeypatch, error):
+    """Smaller ones are tried until one is taken."""
+    one, sizes = executor(run), []
+
+    def limited(jobs):
+        sizes.append(jobs)
+        return "" if jobs <= 3 else error
+
+    monkeypatch.setattr(one, "_submit_array", limited)
+    one.submit(7)
+    assert sizes == [7, 3, 3, 1]
+
+
+def test_a_full_queue_is_not_asked_again_at_once(run, fake_slurm):
+    """An admin counts these too."""
+    fake_slurm.says("sbatch", stderr="sbatch: error: AssocMaxSubmitJobLimit", rc=1)
+    one = executor(run)
+    one.submit(4)
+    asked = len(fake_slurm.calls("sbatch"))
+    one.submit(4)
+    assert asked == len(fake_slurm.calls("sbatch")) == 3  # of four, two, one
+
+
+def an_unready_worker(run, host, submission, at=None):
+    """A submission whose worker on a host ended before it could train."""
+    folder = run.jobs / submission
+    files.make_folder(folder)
+    at = time.time() if at is None else at
+    files.write_once(folder / NOTE, {"jobs": 1, "time": at})
+    files.write_once(folder / SUBMITTED, {"job": "1"})
+    files.write_once(folder / f"{host}-5{END}", {"error": "boom\nno GPU", "time": at})
+
+
+def test_a_node_that_fails_every_job_is_left_out_and_named(run, fake_slurm, capsys):
+    """A black hole would eat all jobs: twice is enough."""
+    fake_slurm.says("sbatch", "Submitted batch job 77\n")
+    an_unready_worker(run, "n4", "slurm-a")
+    one = executor(run, exclude="n9")
+    one.submit(1)
+    assert "n4" not in capsys.readouterr().out
+    an_unready_worker(run, "n4", "slurm-b")
+    one.submit(1)
+    assert "node n4 is left out for an hour: no GPU" in capsys.readouterr().out
+    scripts = [path.read_text() for path in run.jobs.glob("*/77_submission.sh")]
+    assert sorted("--exclude=n9,n4" in script for script in scripts) == [False, True]
+
+
+def test_a_node_that_worked_since_or_failed_long_ago_is_not_left_out(run):
+    """A node may be mended."""
+    for name in "ab":
+        an_unready_worker(run, "n1", f"slurm-{name}", at=time.time() - 4000)
+        an_unready_worker(run, "n2", f"slurm-{name}{name}", at=time.time() - 60)
+    assert notes.black_holes(run).keys() == {"n2"}
+    files.write_once(run.jobs / "slurm-aa" / f"n2-7{READY}", {"time": time.time()})
+    assert notes.black_holes(run) == {}
+
+
+def test_a_node_on_which_python_never_begins_is_noticed_too(run, fake_slurm):
+    """Slurm alone knows of it, and only for a while."""
+    files.make_folder(run.jobs / "slurm-a")
+    files.write_once(run.jobs / "slurm-a" / SUBMITTED, {"job": "7"})
+    files.write_once(run.jobs / "slurm-a" / f"n1-7{READY}", {"time": time.time()})
+    rows = [(f"7_{i}", "FAILED", 0, "slurm-a", node, "None") for i, node in enumerate(("n4",) * 2)]
+    fake_slurm.queue(*rows, ("7_2", "FAILED", 0, "slurm-a", "n1", "None"))
+    executor(run).slots()
+    assert notes.black_holes(run) == {"n4": "FAILED before Python began"}
+
+
+def test_where_all_nodes_are_left_out_they_are_tried_again(run, fake_slurm, monkeypatch):
+    """Then the fault is the study's, and its own error is to be said."""
+    for name in ("slurm-a", "slurm-b"):
+        an_unready_worker(run, "n4", name)
+    fake_slurm.says("sbatch", stderr="sbatch: error: Requested node configuration is not", rc=1)
+    one, tried = executor(run), []
+    submit = one._submit_array
+
+    def note(jobs):
+        tried.append(one._excluded)
+        return submit(jobs)
+
+    monkeypatch.setattr(one, "_submit_array", note)
+    with pytest.raises(SubmitError):
+        one.submit(1)
+    assert tried == [("n4",), ()]
+
+
+def test_jobs_of_an_sbatch_that_failed_but_submitted_get_their_orders(run, fake_slurm):
+    """submitit would let them wait for a minute and die."""
+    fake_slurm.says("sbatch", stderr="sbatch: error: Socket timed out on send/recv", rc=1)
+    one = executor(run)
+    one.submit(2)
+    (name,) = submissions(run)
+    fake_slurm.queue(*[(f"9_{i}", "RUNNING", 0, name, "n1", "None") for i in range(2)])
+    assert one.slots().workers == 2
+    held = files.names(run.jobs / name)
+    assert {"9_0_submitted.pkl", "9_1_submitted.pkl", SUBMITTED} <= set(held)

@@ -8,6 +8,7 @@ import pytest
 from jobs import files
 from jobs.contract import SEARCH, Claim, State
 from jobs.executor import Inline, Slots
+from jobs.reasons import NO_TRACE
 from tuner import controller as controllers
 from tuner import samplers, store
 from tuner.controller import Controller
@@ -126,6 +127,7 @@ class Silent:
     tick: float = 0.0
     capacity: int = 2
     submitted: int = 0
+    word: str = "NODE_FAIL"
 
     def slots(self):
         """Two live workers, for ever."""
@@ -137,7 +139,7 @@ class Silent:
 
     def why(self, claim):
         """Slurm's word."""
-        return "NODE_FAIL"
+        return self.word
 
     def tidy(self):
         """Nothing."""
@@ -198,12 +200,16 @@ def test_a_listed_file_that_cannot_be_read_means_wait_and_then_says_so(tmp_path,
         controller.tick()
 
 
-def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch):
-    """With the last reason; it never blocks the study."""
+@pytest.mark.parametrize(
+    ("word", "attempts"),
+    [("TIMEOUT", 4), ("OUT_OF_MEMORY", 2), ("CANCELLED", 1), ("NODE_FAIL", 10)],
+)
+def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch, word, attempts):
+    """With the last reason, after as many attempts as that is worth; it never blocks the study."""
     run = make(tmp_path, n_trials=1)
     monkeypatch.setattr(controllers, "_GRACE_LOCAL", 0.0)
-    controller = Controller(run, Silent())
-    for _ in range(20):
+    controller = Controller(run, Silent(word=word))
+    for _ in range(40):
         controller.tick()
         view = run.view()
         if 0 in view.finished:
@@ -211,8 +217,26 @@ def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch):
         if view.state(0) is State.WAITING:
             run.folder.claim(Claim(0, view.claims.get(0, 0) + 1, "job"))
     trial = run.trials()[0]
-    assert (trial.state, trial.reason, trial.attempts) == (State.FAIL, "NODE_FAIL", 4)
+    assert (trial.state, trial.reason, trial.attempts) == (State.FAIL, word, attempts)
+    assert trial.lost == (word,) * (attempts - 1)
     assert trial.value is None
+
+
+def test_the_first_word_of_a_death_is_kept(tmp_path, monkeypatch):
+    """Slurm forgets a job in a moment (MinJobAge), before the grace is over."""
+    run = make(tmp_path, jobs=Jobs(n_workers=2, lost_after=50))
+    executor = Silent(word="PREEMPTED")
+    Controller(run, executor).tick()
+    run.folder.claim(Claim(0, 1, "job"))
+    Controller(run, executor).tick()
+    executor.word = NO_TRACE
+    later = time.time() + 49
+    monkeypatch.setattr(controllers.files, "server_now", lambda folder: later)
+    Controller(run, executor).tick()
+    assert run.view().state(0) is State.RUNNING
+    monkeypatch.setattr(controllers.files, "server_now", lambda folder: later + 2)
+    Controller(run, executor).tick()
+    assert files.read(run.folder.of(0, "lost", 1))["reason"] == "PREEMPTED"
 
 
 def test_what_a_sleeper_brings_back_is_ignored_and_swept(tmp_path):

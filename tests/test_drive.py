@@ -19,7 +19,7 @@ from tuner.progress import Progress, describe
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     """Signs of life come every moment here."""
-    monkeypatch.setattr(drive, "_ALIVE_WITHIN", 1.0)
+    monkeypatch.setattr(drive, "ALIVE_WITHIN", 1.0)
 
 
 @pytest.fixture

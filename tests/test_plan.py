@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.contract import State, View
+from jobs.contract import State
 from jobs.executor import Slots
 from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, plan, stock, used_up, winner
 from tuner.space import Space
@@ -110,14 +110,21 @@ def test_the_winner_is_the_best_of_the_search_alone(direction, number):
     assert winner(study(direction=direction), found).number == number
 
 
-def test_attempts_are_bounded_and_those_that_advanced_count_less():
-    """Three barren retries, or ten attempts whatever they brought."""
-
-    def view(attempts, saved):
-        names = tuple(f"000000.{a}.checkpoint.pt" for a in range(1, saved + 1))
-        return View(frozenset(), frozenset({0}), {0: attempts}, frozenset(), {0: names})
-
-    assert not used_up(view(MAX_BARREN, 0), 0)
-    assert used_up(view(MAX_BARREN + 1, 0), 0)
-    assert not used_up(view(MAX_ATTEMPTS - 1, MAX_ATTEMPTS - 1), 0)
-    assert used_up(view(MAX_ATTEMPTS, MAX_ATTEMPTS), 0)
+@pytest.mark.parametrize(
+    ("attempts", "over"),
+    [
+        ([("TIMEOUT", False)] * MAX_BARREN, False),
+        ([("TIMEOUT", False)] * (MAX_BARREN + 1), True),
+        ([("TIMEOUT", True)] * (MAX_ATTEMPTS - 1), False),
+        ([("TIMEOUT", True)] * MAX_ATTEMPTS, True),
+        ([("NODE_FAIL", False)] * (MAX_ATTEMPTS - 1), False),  # not the point's fault
+        ([("NODE_FAIL", False)] * MAX_ATTEMPTS, True),
+        ([("NODE_FAIL", False), ("OUT_OF_MEMORY", False)], False),
+        ([("OUT_OF_MEMORY", False)] * 2, True),  # it wants the same again
+        ([("OUT_OF_MEMORY", True)] * 2, False),
+        ([("CANCELLED", True)], True),
+    ],
+)
+def test_attempts_are_bounded_by_how_they_ended(attempts, over):
+    """Three barren retries, one that wants more memory, none against the user, ten in all."""
+    assert used_up(attempts) is over

@@ -267,7 +267,7 @@ MUTATIONS = (
     ),
     Mutation(
         "the dead are not buried", "stuck", controller.Controller, "_bury",
-        "if now - quiet_since >= grace:", "if False:",
+        "if now - max(since, self.store.newest_file(claim)) >= self._grace:", "if False:",
         Faults(kill=0.01),
     ),
 )  # fmt: skip

@@ -37,7 +37,7 @@ def test_the_successor_waits_for_this_job_alone(controller, fake_slurm):
 
 def test_one_copy_in_the_queue_is_enough(controller, fake_slurm):
     """No pile of controllers."""
-    fake_slurm.queue(("6", "PENDING", 0, "(null)", "Dependency"))
+    fake_slurm.queue(("6", "PENDING", 0, "(null)", "", "Dependency"))
     controller.hand_over()
     assert fake_slurm.calls("sbatch") == []
 

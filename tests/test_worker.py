@@ -1,10 +1,12 @@
 """A worker and its attempts: claims, fences, checkpoints, failures, and where it must not go."""
 
 import errno
+import itertools
 import math
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -192,12 +194,97 @@ def test_the_end_of_the_job_is_seen_coming(tmp_path):
     assert hurried.why == "TIMEOUT"
 
 
+@pytest.mark.parametrize(("limit", "trained"), [(1000.0, 3), (110.0, 1)])
+def test_after_its_first_trial_a_worker_starts_none_that_will_not_fit(
+    tmp_path, monkeypatch, limit, trained
+):
+    """Trials of a hundred seconds: in the rest of the job another one would be cut off."""
+    run = make(tmp_path, points=(1.0, 2.0, 3.0))
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + limit + 30))
+    hundreds = itertools.count(step=100)  # looked at before and after each trial
+    clock = SimpleNamespace(time=time.time, sleep=time.sleep, monotonic=lambda: next(hundreds))
+    monkeypatch.setattr(worker, "time", clock)
+    work(str(run.path))
+    assert len(run.look().finished) == trained
+
+
+def scancelled(run, fake_slurm, monkeypatch, word):
+    """A Slurm worker that is told to leave in its first epoch, and what accounting says of it."""
+    for key, value in {"ID": "5", "END_TIME": "4e9"}.items():
+        monkeypatch.setenv(f"SLURM_JOB_{key}", value)
+    fake_slurm.says("sacct", f"5|{word}\n" if word else "", rc=0 if word else 1)
+    monkeypatch.setattr(worker.Leaving, "__call__", once_the_first_epoch_is_there(run))
+    work(str(run.path), "slurm-1")
+
+
+def test_what_the_user_cancelled_is_not_tried_again(tmp_path, fake_slurm, monkeypatch):
+    """FAIL with Slurm's word, and the epochs that it had."""
+    run = make(tmp_path)
+    scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
+    assert (run.result(0).state, run.result(0).reason) == (State.FAIL, "CANCELLED")
+    assert len(run.result(0).curve) == 1
+
+
+def test_what_ends_with_the_study_is_not_cancelled_by_the_user(tmp_path, fake_slurm, monkeypatch):
+    """Once a study is to stop, its jobs may be cancelled: their trials wait for `resume`."""
+    run = make(tmp_path)
+    report = Attempt.report
+
+    def stopped(attempt, *arguments, **more):
+        files.replace(run.path / "stop.json", b'{"reason": "enough"}')
+        report(attempt, *arguments, **more)
+
+    monkeypatch.setattr(Attempt, "report", stopped)
+    scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
+    assert run.look().state(0) is State.WAITING
+
+
+@pytest.mark.parametrize("word", ["PREEMPTED", "REQUEUED"])
+def test_other_ends_are_handed_back_under_slurms_word(tmp_path, fake_slurm, monkeypatch, word):
+    """The next attempt goes on at once."""
+    run = make(tmp_path)
+    scancelled(run, fake_slurm, monkeypatch, word)
+    assert files.read(run.of(0, "lost", 1))["reason"] == word
+
+
+def test_without_accounting_the_claim_is_left_to_the_controller(tmp_path, fake_slurm, monkeypatch):
+    """It learns from the queue whether the user cancelled the job."""
+    run = make(tmp_path)
+    scancelled(run, fake_slurm, monkeypatch, "")
+    assert run.look().state(0) is State.RUNNING
+
+
+def test_a_worker_proves_its_slot_again_after_a_failure(tmp_path, monkeypatch):
+    """Some CUDA errors spoil all that comes after in a process: one trial fails, not all."""
+    run = make(tmp_path, train="tests.functions:broken", points=(1.0, 2.0))
+    proofs = iter([None, RuntimeError("CUDA error: device-side assert triggered")])
+
+    def prove(device):
+        if error := next(proofs):
+            raise error
+
+    monkeypatch.setattr(worker, "_prove_device", prove)
+    with pytest.raises(RuntimeError, match="device-side"):
+        work(str(run.path))
+    assert run.look().finished == {0}
+
+
 def test_a_signal_only_leaves_a_word():
     """The handler of USR2 is ours and not submitit's, which would requeue the job."""
     leaving = Leaving()
     assert leaving() == ""
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert leaving() == "SIGTERM"
+
+
+@pytest.mark.parametrize(("left", "word"), [(100, ""), (1000, "SIGUSR2")])
+def test_the_warning_of_a_short_job_is_left_to_the_clock(left, word):
+    """Slurm warns it at its very start; long before the end USR2 means preemption."""
+    leaving = Leaving()
+    leaving.deadline = time.time() + left
     os.kill(os.getpid(), signal.SIGUSR2)
-    assert leaving() == "SIGUSR2"
+    assert leaving() == word
 
 
 def test_a_given_back_trial_waits_with_its_reason(tmp_path, monkeypatch):

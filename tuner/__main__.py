@@ -3,6 +3,7 @@
 COMMANDS = """\
 python -m tuner.run jobs/pm25.toml     start a study, or go on with the run it began
 python -m tuner.resume runs/pm25       go on with a run, whatever ended it
+python -m tuner.status runs/pm25       what runs, what failed and why, the best so far
 python -m tuner.report runs/pm25       figures, tables and the winner's test score, at any time
 sbatch slurm/controller.sh jobs/pm25.toml   the same as a Slurm job
 Each has --help with an example."""

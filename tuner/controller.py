@@ -13,6 +13,7 @@ from typing import Any, final
 from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
+from jobs.reasons import NO_TRACE
 from tuner import samplers
 from tuner.digest import Digest
 from tuner.plan import plan, used_up, winner
@@ -48,10 +49,13 @@ class Controller:
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
+        after = self.study.jobs.lost_after
+        self._grace = default if after is None else after
         self._began = time.time()
         self._unread = 0  # ticks in a row
         self._known = store.view().finished
-        self._suspects: dict[str, float] = store.last_sign().get("suspects", {})
+        self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
 
     def tick(self) -> Status:
         """One look and what follows from it."""
@@ -104,22 +108,33 @@ class Controller:
         dead = [claim for claim in claims if (claim.job, claim.restart) not in slots.alive]
         now = files.server_now(self.store.folder.open) if dead else 0.0
         seen = {f"{claim.number}.{claim.attempt}": claim for claim in dead}
-        self._suspects = {key: self._suspects.get(key, now) for key in seen}
-        grace = _GRACE_SHARED if self.executor.shared else _GRACE_LOCAL
+        # Slurm may have forgotten the job when the grace is over: its word is asked for at once.
+        self._deaths = {
+            key: self._deaths.get(key) or (now, self.executor.why(claim))
+            for key, claim in seen.items()
+        }
         for key, claim in seen.items():
-            quiet_since = max(self._suspects[key], self.store.newest_file(claim))
-            if now - quiet_since >= grace:
-                self._give_up(claim, view)
+            since, word = self._deaths[key]
+            if now - max(since, self.store.newest_file(claim)) >= self._grace:
+                self._give_up(claim, view, word)
         for number in view.numbers(State.WAITING):  # attempts that their workers gave up themselves
-            if used_up(view, number):
-                self.store.fail(self.store.newest_claim(number, view), "used up its attempts")
+            if view.claims.get(number):
+                self._fail_if_used_up(number, view)
 
-    def _give_up(self, claim: Claim, view: View) -> None:
-        reason = self.executor.why(claim)
-        if used_up(view, claim.number):
+    def _give_up(self, claim: Claim, view: View, first_word: str) -> None:
+        now = self.executor.why(claim)
+        reason = first_word if now in ("", NO_TRACE) else now
+        attempts = self.store.attempts(view, claim.number)
+        saved = self.store.folder.of(claim.number, "checkpoint", claim.attempt)
+        if used_up([*attempts, (reason, saved.name in view.files[claim.number])]):
             self.store.fail(claim, reason)
         else:
             self.store.lose(claim, reason)
+
+    def _fail_if_used_up(self, number: int, view: View) -> None:
+        attempts = self.store.attempts(view, number)
+        if used_up(attempts):
+            self.store.fail(self.store.newest_claim(number, view), attempts[-1][0])
 
     def _propose(self, n: int, trials: Sequence[Trial], view: View) -> None:
         """Publish the next points: the study's own first, then the sampler's."""
@@ -186,6 +201,6 @@ class Controller:
                 "job": os.environ.get("SLURM_JOB_ID", ""),
                 "time": time.time(),
                 "trials": counts,
-                "suspects": self._suspects,
+                "deaths": self._deaths,
             }
         )

@@ -14,15 +14,16 @@ from filelock import FileLock, Timeout
 
 from jobs import files, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
-from tuner.controller import Controller
+from tuner.controller import Controller, Status
 from tuner.progress import Progress
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import Study
 from tuner.succession import Succession
 
-_ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
+ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
+_SCREEN = 16  # lines of an error that a user reads
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 
 
@@ -46,7 +47,7 @@ def executor_for(store: Store) -> Executor:
         return Local(store.folder, gpus_here(), jobs.workers_per_gpu)
     from jobs.cluster import Cluster  # noqa: PLC0415 - a laptop has no Slurm
 
-    return Cluster(store.folder, store.id, jobs.slurm, jobs.workers_per_gpu)
+    return Cluster(store.folder, store.id, jobs.slurm, jobs.workers_per_gpu, jobs.lost_after)
 
 
 def drive(store: Store, executor: Executor, once: bool = False) -> int:
@@ -65,6 +66,17 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
             return _loop(store, executor, Succession(store), once)
         except KeyboardInterrupt:
             return _farewell(store, executor)
+
+
+def _verdict(store: Store, status: Status) -> str:
+    """One screen: why the study stopped, the error where trials failed with it, how to go on."""
+    lines = [f"stopped: {status.stopped}"]
+    failed = [t.number for t in status.trials if t.reason and t.reason in status.stopped]
+    if failed and (result := store.folder.result(failed[0])):
+        tail = result.log.rstrip().splitlines()[-_SCREEN:]
+        where = f"all of it: {store.folder.result_path(result.number)}"
+        lines += [*(f"  {line}" for line in tail), where]
+    return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}"])
 
 
 def resume_line(store: Store) -> str:
@@ -95,7 +107,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
                 refreshed = finished
             time.sleep(executor.tick)
     if status.stopped:
-        print(f"stopped: {status.stopped}\nto go on: {resume_line(store)}", file=sys.stderr)
+        print(_verdict(store, status), file=sys.stderr)
         return 1
     if status.finished:
         # Workers that still wait for a trial give their GPUs back now.
@@ -160,7 +172,7 @@ def _gives_signs(store: Store) -> bool:
     path = store.path / "controller.json"
     age = files.server_now(store.path) - (files.modified(path) or 0.0)
     first = store.last_sign().get("time")
-    left = _ALIVE_WITHIN - age
+    left = ALIVE_WITHIN - age
     if left > 0:
         print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)")
     return _wait(lambda: store.last_sign().get("time") != first, left)

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.contract import SEARCH, State, View
+from jobs.contract import SEARCH, State
 from jobs.executor import Slots
+from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
 from tuner.study import Study
 from tuner.trial import Trial
 
 MAX_ATTEMPTS = 10  # at one trial, whatever ended them
-MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first
+MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first …
+MAX_HUNGRY = 1  # … and those among them that wanted more memory than there was
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,19 @@ def winner(study: Study, trials: Sequence[Trial]) -> Trial | None:
     return min(losses)[2] if losses else None
 
 
-def used_up(view: View, number: int) -> bool:
-    """Whether a trial whose newest attempt is dead may not be tried again."""
-    attempts = view.claims.get(number, 0)
-    saved = sum(name.endswith(".checkpoint.pt") for name in view.files.get(number, ()))
-    return attempts >= MAX_ATTEMPTS or attempts - saved > MAX_BARREN
+def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
+    """Whether a trial may not be tried again, by how its attempts ended and whether they saved.
+
+    The same point would want the same memory again, so that is tried once more only; a lost node
+    or a preemption is nobody's fault; and what its user cancelled is not wanted.
+    """
+    barren = [why for why, saved in attempts if not saved and why not in NOBODYS_FAULT]
+    return (
+        len(attempts) >= MAX_ATTEMPTS
+        or len(barren) > MAX_BARREN
+        or barren.count(OUT_OF_MEMORY) > MAX_HUNGRY
+        or CANCELLED in [why for why, _ in attempts]
+    )
 
 
 def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> tuple[str, ...]:

@@ -82,12 +82,24 @@ class Store:
         paths = (self.folder.of(claim.number, kind, claim.attempt) for kind in kinds)
         return max((files.modified(path) or 0.0 for path in paths), default=0.0)
 
+    def attempts(self, view: View, number: int) -> list[tuple[str, bool]]:
+        """How a trial's attempts ended, as far as they did, and whether they saved anything."""
+        of = self.folder.of
+        ends = ((n, files.read(of(number, "lost", n))) for n in range(1, view.claims[number] + 1))
+        held = view.files[number]
+        return [
+            (str(end["reason"]), of(number, "checkpoint", n).name in held) for n, end in ends if end
+        ]
+
     def fail(self, claim: Claim, reason: str) -> None:
         """End a trial whose attempts are used up; its FAIL is its result."""
         proposal = self.folder.proposal(claim.number)
         if proposal is not None:
-            log = logs.tail(self.folder, claim)
-            result = Result.of_attempt(proposal, claim, State.FAIL, reason=reason, log=log)
+            before = self.folder.losses(claim.number, claim.attempt - 1)
+            result = Result.of_attempt(
+                proposal, claim, State.FAIL, reason=reason, lost=before,
+                log=logs.tail(self.folder, claim),
+            )  # fmt: skip
             self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
@@ -209,6 +221,7 @@ def _finished(result: Result) -> Trial:
         started=result.started,
         seconds=result.seconds,
         attempts=result.attempts,
+        lost=result.lost,
         host=result.host,
         device=result.device,
         told=result.number - len(result.pending),

@@ -35,6 +35,7 @@ class Jobs:
     trials_per_job: int | None = None  # None: as many as there are and as fit
     device: Literal["auto", "cpu"] = "auto"
     grace: float | None = None  # seconds without a waiting trial after which a worker leaves
+    lost_after: float | None = None  # seconds from a worker's death to the next attempt
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +66,8 @@ class Study:
         _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
         if self.jobs.trials_per_job is not None:
             _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
+        _seconds("jobs.grace", self.jobs.grace)
+        _seconds("jobs.lost_after", self.jobs.lost_after)
         _one_of("jobs.executor", self.jobs.executor, ("local", "slurm"))
         _one_of("jobs.device", self.jobs.device, ("auto", "cpu"))
         samplers.check(self.sampler)
@@ -219,6 +222,12 @@ def _one_of(key: str, value: Any, known: Sequence[str]) -> None:
 def _whole(key: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise BadInput(key, f"{value!r} will not do", f"give a whole number of at least {least}")
+
+
+def _seconds(key: str, value: Any) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and value >= 0):
+        raise BadInput(key, f"{value!r} will not do", "give a number of seconds")
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:

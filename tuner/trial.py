@@ -23,6 +23,7 @@ class Trial:
     started: float | None = None
     seconds: float | None = None
     attempts: int = 0
+    lost: tuple[str, ...] = ()  # how the attempts before the last ended, once it is finished
     host: str = ""
     device: str = ""
     told: int = 0  # results that the sampler knew when it proposed this …

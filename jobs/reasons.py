@@ -1,0 +1,15 @@
+"""Why attempts end, in Slurm's own words, and what each of them says about the point."""
+
+CANCELLED = "CANCELLED"  # by the user: the tuner itself cancels nothing
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+NO_TRACE = "gone from the queue without a trace"
+
+# Ends that say nothing about the point: such an attempt uses up no retry.
+NOBODYS_FAULT = frozenset(
+    {
+        *("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "REQUEUED"),
+        *("SIGTERM", "SIGUSR1", "SIGUSR2"),  # a worker that was told to leave, nobody knows why
+    }
+)
+# A trial that ended in one of these is no bad point either: the sampler is not told of it.
+SAYS_NOTHING = NOBODYS_FAULT | {CANCELLED}

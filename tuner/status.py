@@ -1,0 +1,88 @@
+"""`python -m tuner.status RUN`: how a run is doing, from its files alone; writes nothing."""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs import files
+from jobs.contract import SEARCH, State
+from jobs.submissions import black_holes
+from tuner.cli import guarded
+from tuner.drive import ALIVE_WITHIN, resume_line
+from tuner.plan import winner
+from tuner.store import Store
+
+_EXAMPLE = "example: python -m tuner.status runs/pm25 --json"
+
+
+def status(store: Store) -> dict[str, Any]:
+    """What is known of a run, as JSON: its state, its best trial, and what failed and why."""
+    trials = store.trials()
+    search = [trial for trial in trials if trial.part == SEARCH]
+    best = winner(store.study, trials)
+    lost = [why for trial in trials for why in store.folder.losses(trial.number, trial.attempts)]
+    return {
+        "study": store.study.name,
+        "state": _state(store),
+        "n_trials": store.study.n_trials,
+        "trials": {state.value: sum(t.state is state for t in search) for state in State},
+        "best": best and {"number": best.number, "value": best.value, "params": best.params},
+        "failed": Counter(t.reason for t in search if t.state is State.FAIL),
+        "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
+        "left_out": black_holes(store.folder),
+        "controller": store.last_sign(),
+        "to_go_on": resume_line(store),
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """The same in words."""
+    counts = found["trials"]
+    done = sum(counts[state.value] for state in State if state.finished)
+    words = ", ".join(f"{n} {state.lower()}" for state, n in counts.items() if n)
+    best = found["best"]
+    lines = [
+        f"{found['study']}: {found['state']}",
+        f"{done} of {found['n_trials']} trials are done ({words or 'none yet'})",
+        f"best: {best['value']:.6g} (trial {best['number']})" if best else "best: none yet",
+        *(f"failed: {n} × {why}" for why, n in found["failed"].items()),
+        *(f"lost, and tried again: {n} × {why}" for why, n in found["lost"].items()),
+        *(f"node {host} is left out: {why}" for host, why in found["left_out"].items()),
+    ]
+    if not found["state"].startswith(("running", "finished")):
+        lines.append(f"to go on: {found['to_go_on']}")
+    return "\n".join(lines)
+
+
+def _state(store: Store) -> str:
+    sign = store.last_sign()
+    if sign.get("end"):
+        return "finished"
+    if why := store.folder.stopping():
+        return f"stopped: {why}"
+    seen = files.modified(store.path / "controller.json")
+    if seen is None:
+        return "no controller has begun"
+    age = time.time() - seen
+    return "running" if age < ALIVE_WITHIN else f"no controller for {age / 60:.0f} min"
+
+
+def main() -> None:
+    """Show how a run is doing, at any time and from any host."""
+    parser = argparse.ArgumentParser(
+        "python -m tuner.status", description=main.__doc__, epilog=_EXAMPLE
+    )
+    parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    arguments = parser.parse_args()
+    with guarded(arguments.run):
+        found = status(Store(arguments.run.resolve()))
+        print(json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found))
+
+
+if __name__ == "__main__":
+    main()
