@@ -39,8 +39,8 @@ def write_once(path: Path, record: Mapping[str, Any]) -> bool:
     """Publish a JSON record under a name that can be taken once; True if it is ours.
 
     The draft is complete on disk before `link` gives it its name, so a reader finds all or
-    nothing. `link` may report an error although it happened (a lost NFS reply): then the draft
-    has two links, or the file holds our nonce (open(2), O_EXCL).
+    nothing. `link` may report an error although it happened (a lost NFS reply): then the file
+    holds our nonce.
 
     Raises OSError where the disk refuses, ENOTSUP or EPERM where it has no hard links.
     """
@@ -251,15 +251,12 @@ def _link(draft: Path, path: Path, nonce: str) -> bool:
     try:
         os.link(draft, path)
     except OSError as error:
-        ours = patiently(lambda: _is_linked(draft, path, nonce))  # the reply was lost, not the link
+        # Only the reply was lost where the nonce is ours; a count of links is a backup's to change.
+        ours = patiently(lambda: (read(path) or {}).get("nonce") == nonce)
         if not ours and not isinstance(error, FileExistsError):  # it may be swept since
             raise
         return ours
     return True
-
-
-def _is_linked(draft: Path, path: Path, nonce: str) -> bool:
-    return os.lstat(draft).st_nlink == 2 or (read(path) or {}).get("nonce") == nonce
 
 
 def _rename(draft: Path, path: Path) -> None:

@@ -68,6 +68,19 @@ def test_a_name_once_won_is_not_lost_to_oneself(tmp_path, monkeypatch):
     assert files.write_once(tmp_path / "a.json", {"value": 1})
 
 
+def test_a_backup_that_links_a_draft_wins_no_race(tmp_path, monkeypatch):
+    """`cp -al` gives it a second name: whose the file is, its nonce says."""
+    files.write_once(tmp_path / "a.json", {"value": 1})
+    link = os.link
+
+    def backed_up(source, target):
+        link(source, tmp_path / "copy")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", backed_up)
+    assert not files.write_once(tmp_path / "a.json", {"value": 2})
+
+
 def test_a_name_that_was_taken_and_swept_is_a_lost_race(tmp_path, monkeypatch):
     """It existed when we linked and is gone when we look whose it was: no error."""
     monkeypatch.setattr(os, "link", lossy(lambda source, target: None, errno.EEXIST))

@@ -207,13 +207,13 @@ MUTATIONS = (
         Faults(stop=0.03),
     ),
     Mutation(
-        "a claim is ours if it is there", "beside", files, "_is_linked",
+        "a claim is ours if it is there", "beside", files, "_link",
         '(read(path) or {}).get("nonce") == nonce', "read(path) is not None",
         Faults(stop=0.02),
     ),
     Mutation(
         "a lost reply of link is a lost race", "claimed .* and does not train it", files, "_link",
-        "patiently(lambda: _is_linked(draft, path, nonce))", "False",
+        "ours = patiently(", "ours = False and (",
         Faults(reply=0.1),
     ),
     Mutation(
