@@ -4,7 +4,7 @@ import pytest
 
 from jobs.contract import State
 from jobs.executor import Slots
-from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, plan, stock, used_up, winner
+from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, best, plan, stock, used_up
 from tuner.space import Space
 from tuner.study import Jobs, Study
 from tuner.trial import Trial
@@ -107,7 +107,14 @@ def test_the_winner_is_the_best_of_the_search_alone(direction, number):
     found = trials(complete=3)
     found.append(Trial(3, State.COMPLETE, {}, part="test", of=0, value=-1e9))
     found.append(Trial(4, State.COMPLETE, {}, value=found[number].value))
-    assert winner(study(direction=direction), found).number == number
+    assert best(study(direction=direction), found).number == number
+
+
+def test_of_equally_accurate_trials_the_surer_one_wins():
+    """Accuracies of forty windows are often equal; the loss that was reported tells them apart."""
+    curves = [({"loss": 0.4}, {"loss": 0.3}), ({"loss": 0.5}, {"loss": 0.1}), ({"loss": None},)]
+    found = [Trial(n, State.COMPLETE, {}, value=1.0, curve=c) for n, c in enumerate(curves)]
+    assert best(study(direction="maximize"), found).number == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from jobs.contract import State
 from tests import made
 from tuner import results
+from tuner.plan import best
 from tuner.space import Categorical, Int
 
 
@@ -21,25 +22,25 @@ def test_the_best_trial_is_the_lowest_when_minimising():
         made.trial(3, None, State.FAIL),
         made.trial(4, 0.5, part="test"),
     ]
-    assert results.best(made.study(), trials) == trials[1]
+    assert best(made.study(), trials) == trials[1]
 
 
 def test_the_best_trial_is_the_highest_when_maximising():
     """The direction turns the order round."""
     trials = [made.trial(0, 0.7), made.trial(1, 0.9), made.trial(2, 0.8)]
-    assert results.best(made.study(direction="maximize"), trials) == trials[1]
+    assert best(made.study(direction="maximize"), trials) == trials[1]
 
 
 def test_of_equal_trials_the_earliest_wins():
     """The order of the list does not matter."""
     trials = [made.trial(5, 1.0), made.trial(2, 1.0)]
-    assert results.best(made.study(), trials) == trials[1]
+    assert best(made.study(), trials) == trials[1]
 
 
 def test_nothing_is_best_before_a_trial_is_complete():
     """A value that is not finite is no score either."""
     trials = [made.trial(0, None, State.RUNNING), made.trial(1, math.inf)]
-    assert results.best(made.study(), trials) is None
+    assert best(made.study(), trials) is None
 
 
 def test_the_table_has_iteration_and_loss_then_the_parameters_in_file_order():
@@ -73,7 +74,7 @@ def test_the_lowest_loss_of_the_table_is_the_best_trial():
     """So a pruned trial has a value, but no loss."""
     trials = made.trials(made.SMALL, 32)
     frame = results.table(made.study(), trials)
-    winner = results.best(made.study(), trials)
+    winner = best(made.study(), trials)
     assert frame["iteration"][frame["loss"].idxmin()] == winner.number
     pruned = frame[frame["state"] == "PRUNED"]
     assert len(pruned) == 3

@@ -16,7 +16,7 @@ from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
 from tuner import samplers
 from tuner.digest import Digest
-from tuner.plan import plan, used_up, winner
+from tuner.plan import best, plan, used_up
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -167,11 +167,11 @@ class Controller:
         )
 
     def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
-        best = winner(self.study, trials)
+        won = best(self.study, trials)
         for number, part in enumerate(parts, start=view.size):
-            assert best is not None  # parts are due for a winner only
+            assert won is not None  # parts are due for a winner only
             proposal = Proposal(
-                number, best.params, best.seed, part, part=part, of=best.number, time=time.time()
+                number, won.params, won.seed, part, part=part, of=won.number, time=time.time()
             )
             if not self.store.folder.propose(proposal):
                 return

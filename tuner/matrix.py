@@ -16,7 +16,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from jobs.contract import State
-from tuner.results import best, loss, searched
+from tuner.plan import best, loss
+from tuner.results import searched
 from tuner.space import Categorical, Int, Parameter, Space
 from tuner.study import Study
 from tuner.style import BLUE, GREY, ORANGE, PALE, RED, SHADES, shortened

@@ -1,5 +1,6 @@
 """What to do next, from what is known: pure, so that it can be tested with lists."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,11 +50,25 @@ def stock(workers: int) -> int:
     return max(1, workers // 4)
 
 
-def winner(study: Study, trials: Sequence[Trial]) -> Trial | None:
-    """The best finished trial of the search, the earlier of two equal ones."""
-    done = [t for t in trials if t.part == SEARCH and t.state is State.COMPLETE]
-    losses = [(study.sign * t.value, t.number, t) for t in done if t.value is not None]
-    return min(losses)[2] if losses else None
+def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
+    """The best complete trial of the search; None before there is one with a finite value.
+
+    Of equal ones, as accuracies often are, the one that reported the lowest `loss`, then the
+    earliest.
+    """
+    done = [(value, t) for t in trials if math.isfinite(value := loss(study, t))]
+    lowest = min((value for value, _ in done), default=math.nan)
+    level = [trial for value, trial in done if value == lowest]
+    if len(level) == 1:
+        return level[0]
+    return min(level, key=lambda trial: (_lowest_reported(trial), trial.number), default=None)
+
+
+def loss(study: Study, trial: Trial) -> float:
+    """What is to be minimised; NaN unless the trial is a complete one of the search."""
+    if trial.state is not State.COMPLETE or trial.part != SEARCH or trial.value is None:
+        return math.nan
+    return study.sign * trial.value
 
 
 def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
@@ -76,8 +91,13 @@ def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> t
     search = [trial for trial in trials if trial.part == SEARCH]
     if len(search) < study.n_trials or not all(trial.state.finished for trial in search):
         return ()
-    best = winner(study, trials)
-    if best is None:
+    won = best(study, trials)
+    if won is None:
         return ()
-    have = {trial.part for trial in trials if trial.of == best.number}
+    have = {trial.part for trial in trials if trial.of == won.number}
     return tuple(part for part in parts if part not in have)
+
+
+def _lowest_reported(trial: Trial) -> float:
+    losses = (epoch.get("loss") for epoch in trial.curve)
+    return min((value for value in losses if value is not None), default=math.inf)

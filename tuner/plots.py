@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jobs.contract import State
-from tuner.results import best, chosen_epoch, loss, metric, searched
+from tuner.plan import best, loss
+from tuner.results import chosen_epoch, metric, searched
 from tuner.study import Study
 from tuner.style import BLUE, INK, NOTHING, ORANGE, PALE, RED, TOO_FEW, empty, shortened
 from tuner.trial import Trial

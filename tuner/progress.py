@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from jobs.contract import SEARCH, State
 from tuner.controller import Status
-from tuner.plan import winner
+from tuner.plan import best
 from tuner.study import Study
 from tuner.trial import Trial
 
@@ -60,11 +60,9 @@ class Progress:
 def describe(study: Study, status: Status) -> str:
     """One line: best so far, running, waiting, failed, and why jobs are queued."""
     counts = {state: sum(t.state is state for t in status.trials) for state in State}
-    best = winner(study, status.trials)
+    won = best(study, status.trials)
     words = [
-        "best –"
-        if best is None or best.value is None
-        else f"best {best.value:.6g} (#{best.number})",
+        "best –" if won is None or won.value is None else f"best {won.value:.6g} (#{won.number})",
         f"{counts[State.RUNNING]} running",
         f"{counts[State.WAITING]} waiting",
     ]

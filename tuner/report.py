@@ -16,8 +16,9 @@ from tuner import baselines, surrogate
 from tuner.cli import guarded
 from tuner.dependence import dependence
 from tuner.matrix import evaluations
+from tuner.plan import best
 from tuner.plots import convergence, importance, process
-from tuner.results import best, chosen_epoch, csv, metric, minimised, parts, searched, table
+from tuner.results import chosen_epoch, csv, metric, minimised, parts, searched, table
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.contract import SEARCH, State
+from tuner.plan import loss
 from tuner.space import Categorical, Int
 from tuner.study import Study
 from tuner.trial import Trial
@@ -22,23 +23,10 @@ def searched(trials: Sequence[Trial]) -> list[Trial]:
     return sorted((t for t in trials if t.part == SEARCH), key=lambda t: t.number)
 
 
-def loss(study: Study, trial: Trial) -> float:
-    """What is to be minimised; NaN unless the trial is complete."""
-    if trial.state is not State.COMPLETE or trial.value is None:
-        return math.nan
-    return trial.value if study.direction == "minimize" else -trial.value
-
-
 def minimised(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     """The search with every value turned so that less is better, as a surrogate wants it."""
     sign = 1 if study.direction == "minimize" else -1
     return [t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)]
-
-
-def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
-    """The winner of the search: of equal ones the earliest; None before any is complete."""
-    complete = [t for t in searched(trials) if math.isfinite(loss(study, t))]
-    return min(complete, key=lambda t: loss(study, t), default=None)
 
 
 def parts(winner: Trial, trials: Sequence[Trial]) -> dict[str, Trial]:

@@ -13,7 +13,7 @@ from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
 from tuner.cli import guarded
 from tuner.drive import ALIVE_WITHIN, resume_line
-from tuner.plan import winner
+from tuner.plan import best
 from tuner.store import Store
 
 _EXAMPLE = "example: python -m tuner.status runs/pm25 --json"
@@ -23,14 +23,15 @@ def status(store: Store) -> dict[str, Any]:
     """What is known of a run, as JSON: its state, its best trial, and what failed and why."""
     trials = store.trials()
     search = [trial for trial in trials if trial.part == SEARCH]
-    best = winner(store.study, trials)
-    lost = [why for trial in trials for why in store.folder.losses(trial.number, trial.attempts)]
+    won = best(store.study, trials)
+    again = [trial for trial in trials if not trial.state.finished]
+    lost = [why for trial in again for why in store.folder.losses(trial.number, trial.attempts)]
     return {
         "study": store.study.name,
         "state": _state(store),
         "n_trials": store.study.n_trials,
         "trials": {state.value: sum(t.state is state for t in search) for state in State},
-        "best": best and {"number": best.number, "value": best.value, "params": best.params},
+        "best": won and {"number": won.number, "value": won.value, "params": won.params},
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
