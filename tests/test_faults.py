@@ -107,7 +107,7 @@ def cancel_and_preempt(study: FaultyStudy) -> None:
 @pytest.mark.parametrize("fault", RETRAINED)
 def test_a_worker_killed_in_its_work_is_replaced_once(storm, fault):
     """kill -9 in an epoch, in a checkpoint, between the draft of a result and its link."""
-    assert storm.kills.of(fault)["lost"] == ["FAILED"]
+    assert set(storm.kills.of(fault)["lost"]) == {"FAILED"}
 
 
 def test_a_result_that_is_linked_is_never_trained_again(storm):
@@ -116,9 +116,9 @@ def test_a_result_that_is_linked_is_never_trained_again(storm):
 
 
 def test_a_worker_killed_around_its_claim_costs_one_attempt_at_most(storm):
-    """Before the claim nothing is lost; after it one attempt is, and no other trial twice."""
-    others = [r for r in storm.kills.results() if r["params"]["fault"] not in RETRAINED]
-    assert sorted(r["attempts"] for r in others)[-2:] == [1, 2]
+    """Before the claim nothing is lost, after it one attempt: of whichever trial was next."""
+    again = sum(r["attempts"] - 1 for r in storm.kills.results())
+    assert again - len(RETRAINED) == 1
 
 
 def test_controllers_killed_at_random_moments_cost_no_trial(storm):
