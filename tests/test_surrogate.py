@@ -89,6 +89,14 @@ def test_nothing_is_told_before_there_is_a_value(trials):
     assert robust(trials) == []
 
 
+@pytest.mark.parametrize(("reason", "told"), [("CANCELLED", 3), ("NODE_FAIL", 3), ("boom", 4)])
+def test_a_trial_that_is_excused_is_not_told(reason, told):
+    """Its user cancelled it, or no node survived it: that says nothing about the point."""
+    trials = [Trial(i, State.COMPLETE, {}, value=float(i)) for i in range(3)]
+    trials.append(Trial(3, State.FAIL, {}, reason=reason))
+    assert len(robust(trials)) == told
+
+
 def test_the_model_stays_bounded_and_keeps_the_best():
     """The cost of an ask stops growing; the best are never forgotten, nor the newest."""
     values = np.random.default_rng(0).permutation(2 * MOST).tolist()
