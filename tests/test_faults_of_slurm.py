@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -37,18 +38,28 @@ def slurm_conf(cluster):
     restart(cluster)
 
 
-def restart(cluster):
-    """kill -9 of slurmctld, and a new one."""
-    kill(cluster, "slurmctld")
+def restart(cluster, number=signal.SIGTERM):
+    """End slurmctld, and start it again."""
+    kill(cluster, "slurmctld", number)
     cluster.up()
 
 
 def kill(cluster, daemon, number=signal.SIGKILL):
-    """Send a daemon of the cluster a signal; wait until it is gone, if that is kill -9."""
+    """Send a daemon of the cluster a signal; wait until it is gone, if that ends it."""
     pid = cluster.pids()[daemon]
     os.kill(pid, number)
-    if number == signal.SIGKILL:
-        wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"), 30)
+    if number in (signal.SIGKILL, signal.SIGTERM):
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"), 60)
+
+
+def wait_until_saved(cluster):
+    """Wait until slurmctld has written down the jobs that run, as it does seconds after a change.
+
+    Killed before that it forgets that they run, and ends them.
+    """
+    state, now = cluster.folder / "state" / "job_state", time.time()
+    cluster.sbatch("--hold", "--wrap=true")
+    wait_for(lambda: state.exists() and state.stat().st_mtime > now, 60)
 
 
 def arrays(study):
@@ -62,7 +73,7 @@ def test_slurm_hangs_restarts_and_forgets(cluster):
     cluster.run(["mkdir", str(folder)])
     (folder / "sbatch").write_text(SLOW_SBATCH.format(folder=folder))
     (folder / "sbatch").chmod(0o755)
-    study = FaultyStudy(cluster, "ills", ["never"] * 4, n_workers=2, epochs=40, seconds=0.5)
+    study = FaultyStudy(cluster, "ills", ["never"] * 4, n_workers=2, epochs=60, seconds=0.5)
     study.start(PATH=f"{folder}:{cluster.python.parent}:/usr/bin:/bin")
 
     wait_for((folder / "asked").exists, 60)
@@ -72,13 +83,14 @@ def test_slurm_hangs_restarts_and_forgets(cluster):
     kill(cluster, "slurmctld", signal.SIGCONT)
     wait_for(lambda: len(study.claims()) == 2, 90)
 
-    restart(cluster)
+    wait_until_saved(cluster)
+    restart(cluster, signal.SIGKILL)
     kill(cluster, "slurmdbd")
     victim = study.claims()[0]
     os.kill(victim["pid"], signal.SIGKILL)
     wait_for(lambda: lost(study, victim) or study.results(), 90)
     cluster.up()
-    study.wait(120)
+    study.wait(240)
     study.check()
     assert [r["lost"] for r in study.results() if r["lost"]] == [["FAILED"]]
     notes = [read(path) for path in study.run.glob("jobs/*/submission.json")]
