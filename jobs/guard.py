@@ -16,7 +16,7 @@ def main() -> int:
     *arguments, folder = sys.argv[1:]
     try:
         handle = trust.open_own(Path(folder))
-    except trust.Untrusted as error:
+    except (trust.Untrusted, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     os.set_inheritable(handle, True)

@@ -1,7 +1,9 @@
 """Around the ticks: one controller at a time, patience with the disk, what is unfinished."""
 
+import contextlib
 import errno
 import os
+import signal
 import sys
 import threading
 import time
@@ -97,6 +99,29 @@ def test_the_unfinished_runs_are_listed_oldest_first(tmp_path):
     drive.drive(runs["done"], Inline(runs["done"].folder))
     found = [p for name in ("a", "b", "done") for p in drive.unfinished(tmp_path / "runs" / name)]
     assert found == [paths["a"], paths["b"]]
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path, monkeypatch, capsys):
+    """Python drops an exception that comes up there; the next look at the run ends it."""
+    run = make(tmp_path, n_trials=6)
+    tick = Controller.tick
+
+    def collecting(controller):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        return tick(controller)
+
+    monkeypatch.setattr(Controller, "tick", collecting)
+    assert drive.drive(run, Inline(run.folder)) == drive.INTERRUPTED
+    assert "to go on: python -m tuner.resume" in capsys.readouterr().err
+
+
+def test_a_run_that_another_controller_ended_is_no_failure(tmp_path, capsys):
+    """One that slept meanwhile sees the wish to stop, and nothing is to be mended."""
+    run = make(tmp_path, n_trials=2)
+    run.stop(drive.FINISHED)
+    assert drive.drive(run, Inline(run.folder)) == 0
+    assert "another controller has ended this run" in capsys.readouterr().err
 
 
 def test_one_tick_is_enough_for_cron(tmp_path):

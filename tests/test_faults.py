@@ -129,7 +129,7 @@ def test_controllers_killed_at_random_moments_cost_no_trial(storm):
 
 def test_a_controller_that_slept_goes_on_beside_its_successor(storm):
     """SIGSTOP, a newcomer, SIGCONT: both tick on the same run, and no trial is trained twice."""
-    assert "still alive?" in storm.sleeper.log.read_text()
+    wait_for(lambda: "still alive?" in storm.sleeper.log.read_text(), 60)
     reasons = {why for result in storm.sleeper.results() for why in result["lost"]}
     assert reasons <= {"NODE_FAIL"}  # of the node that the twins lose
 

@@ -107,7 +107,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(tmp_path):
     wait_for(lambda: len(list(run.glob("open/*.metrics.jsonl"))) == 2, 60)
     controller.send_signal(signal.SIGINT)
     output, _ = controller.communicate(timeout=60)
-    assert controller.returncode == 130
+    assert controller.returncode == 130, output
     assert f"python -m tuner.resume {run}" in output
     assert live_workers(run) == []
     again = start(tmp_path, "tuner.resume", run)

@@ -63,6 +63,7 @@ def users(_accounts):
     base, names = _accounts
     for name in names:
         (base / name).mkdir()
+        (base / name).chmod(0o755)  # whatever umask an earlier test left
         shutil.chown(base / name, name, name)
     yield [User(name, base / name) for name in names]
     for path in base.iterdir():

@@ -24,6 +24,7 @@ from tuner.succession import Succession
 ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
 _SCREEN = 16  # lines of an error that a user reads
+FINISHED = "finished"  # the wish to stop of a run that has come to its end
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 
 
@@ -87,13 +88,15 @@ def resume_line(store: Store) -> str:
 def _loop(store: Store, executor: Executor, succession: Succession, once: bool) -> int:
     from tuner import report  # noqa: PLC0415 - pandas and matplotlib can wait until workers run
 
-    _terminate_quietly(store)
+    interrupted = _listen(store)
     controller = Controller(store, executor)
     refreshed = 0
     with Progress(store.study, sys.stderr) as progress:
         while True:
             status = files.patiently(controller.tick)  # a full disk is waited for
             progress.show(status)
+            if interrupted():
+                raise KeyboardInterrupt
             if status.finished or status.stopped or once:
                 break
             if succession.due():
@@ -106,12 +109,14 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
                     report.refresh(store)
                 refreshed = finished
             time.sleep(executor.tick)
-    if status.stopped:
+    if status.stopped == FINISHED:
+        print("another controller has ended this run", file=sys.stderr)
+    elif status.stopped:
         print(_verdict(store, status), file=sys.stderr)
         return 1
     if status.finished:
         # Workers that still wait for a trial give their GPUs back now.
-        files.patiently(lambda: store.stop("finished"))
+        files.patiently(lambda: store.stop(FINISHED))
         files.patiently(lambda: report.write(store))
         files.patiently(lambda: store.sign_of_life({**store.last_sign(), "end": time.time()}))
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
@@ -132,14 +137,24 @@ def _farewell(store: Store, executor: Executor) -> int:
     return INTERRUPTED
 
 
-def _terminate_quietly(store: Store) -> None:
-    """On SIGTERM leave without a trace: workers go on, and so does the next controller."""
+def _listen(store: Store) -> Callable[[], bool]:
+    """On SIGTERM leave without a trace: workers go on, and so does the next controller.
+
+    Returns whether Ctrl-C was pressed: Python drops an exception that comes up in a destructor.
+    """
+    pressed: list[int] = []
 
     def leave(number: int, _frame: FrameType | None) -> None:
         print(f"{signal.Signals(number).name}; to go on: {resume_line(store)}", file=sys.stderr)
         raise SystemExit(128 + number)
 
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, interrupt)
+    return lambda: bool(pressed)
 
 
 @contextlib.contextmanager
@@ -174,7 +189,7 @@ def _gives_signs(store: Store) -> bool:
     first = store.last_sign().get("time")
     left = ALIVE_WITHIN - age
     if left > 0:
-        print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)")
+        print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)", flush=True)
     return _wait(lambda: store.last_sign().get("time") != first, left)
 
 
