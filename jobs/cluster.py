@@ -33,6 +33,8 @@ _SIGNAL = 90  # seconds before the time limit at which a worker is told
 _TOO_MANY = re.compile(  # for the queue, or for one array: a site's MaxArraySize is its own
     r"QOSMax|AssocMax|AssocGrp|QOSGrp|MaxSubmit|job submit limit|Invalid job array", re.IGNORECASE
 )
+_HELD = "launch failed requeued held"  # Slurm never starts such a job by itself …
+_REPLACED = 10  # … so others take their place; but where all end so, it is no use
 _UNKNOWN = re.compile(
     r"Socket timed out|Unable to contact|Connection refused|timed out|temporarily|Resource temp",
     re.IGNORECASE,
@@ -77,7 +79,12 @@ class Cluster:
         if rows is None:
             return None
         holding = [row for row in rows if row.state in slurm.WAITING_OR_RUNNING]
-        jobs = len(holding) + submissions.unseen(self.folder, {row.comment for row in rows})
+        held = sum(row.reason == _HELD for row in holding)
+        jobs = (
+            len(holding)
+            - min(held, _REPLACED)
+            + submissions.unseen(self.folder, {row.comment for row in rows})
+        )
         reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.

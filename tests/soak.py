@@ -156,6 +156,9 @@ class Soak:
         os.kill(self.cluster.pids()[name], signal.SIGKILL)
         time.sleep(self.rng.uniform(0, 3))
         self.cluster.up()
+        if drained := self.cluster.admin("sinfo", "-h", "-t", "drain", "-o", "%N").strip():
+            # Slurm drains a node on which a job's first copy was left over; an administrator would
+            self.cluster.admin("scontrol", "update", f"NodeName={drained}", "State=RESUME")
         return True
 
     def _see_to_a_controller(self) -> None:

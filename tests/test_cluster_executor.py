@@ -83,6 +83,15 @@ def test_states_are_told_apart(run, fake_slurm):
     assert slots.waiting_for == "Resources"
 
 
+def test_jobs_that_slurm_holds_for_ever_are_replaced_but_not_endlessly(run, fake_slurm):
+    """A node that failed to launch a requeued job leaves it held; a soak stood still for that."""
+    held = ("PENDING", 1, "s", "", "launch failed requeued held")
+    fake_slurm.queue(("1_0", "RUNNING", 0, "s", "n1", "None"), ("1_1", *held))
+    assert executor(run).slots().workers == 1
+    fake_slurm.queue(*[(f"1_{i}", *held) for i in range(12)])
+    assert executor(run).slots().workers == 2
+
+
 def test_a_slurm_that_does_not_answer_is_unknown_and_not_empty(run, fake_slurm):
     """None: nothing is submitted, nobody is declared dead."""
     fake_slurm.says("squeue", stderr="slurm_load_jobs error: Unable to contact", rc=1)
