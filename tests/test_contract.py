@@ -7,6 +7,8 @@ import pytest
 from jobs import contract, files
 from jobs.contract import Claim, Lost, Proposal, Result, RunFolder, State
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 
 from jobs import files
 
+pytestmark = pytest.mark.fast
+
 
 def test_the_first_writer_of_a_name_wins(tmp_path):
     """A second writer is told so, and changes nothing."""

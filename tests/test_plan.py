@@ -9,6 +9,8 @@ from tuner.space import Space
 from tuner.study import Jobs, Study
 from tuner.trial import Trial
 
+pytestmark = pytest.mark.fast
+
 SPACE = Space.from_table({"x": {"type": "float", "low": 0, "high": 1}})
 NONE = Slots(0, frozenset())
 

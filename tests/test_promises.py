@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import os
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -15,18 +14,20 @@ from tests.simfaults import Faults, PromiseError
 from tests.simulation import Simulation, at_random
 from tuner import controller, store
 
-RUNS = 200
+pytestmark = pytest.mark.fast
+
+RUNS, SEED = 100, 1
 
 
 def test_no_promise_breaks_under_random_faults():
     """Kills, stops, lost replies, stale listings, wrong answers: `python -m tests.simulation`."""
-    first = int.from_bytes(os.urandom(4), "big")
-    print(f"python -m tests.simulation --runs {RUNS} --seed {first}")
-    for seed in range(first, first + RUNS):
+    print(f"python -m tests.simulation --runs {RUNS} --seed {SEED}")
+    for seed in range(SEED, SEED + RUNS):
         with explained(f"python -m tests.simulation --runs 1 --seed {seed}"):
             at_random(seed).run()
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_operation_loses_nothing():
     """Each moment before and after an operation of a small run is once its actor's last."""
     moment = 1

@@ -12,6 +12,8 @@ from tuner import results
 from tuner.plan import best
 from tuner.space import Categorical, Int
 
+pytestmark = pytest.mark.fast
+
 
 def test_the_best_trial_is_the_lowest_when_minimising():
     """Only complete trials of the search can win: a pruned or testing one cannot."""

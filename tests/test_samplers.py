@@ -18,6 +18,8 @@ from tuner.samplers.random import initial
 from tuner.space import BadInput, Categorical, Float, Int, Space, identity
 from tuner.trial import Trial
 
+pytestmark = pytest.mark.fast
+
 SPACES = {
     "mixed": Space(
         {
@@ -256,6 +258,7 @@ def regret(name, seed, n):
     return min(trial.value for trial in trials) - 0.397887
 
 
+@pytest.mark.slow
 def test_a_model_beats_chance_on_a_known_function():
     """25 evaluations of Branin's function, the mean over four seeds."""
     chance, found = (

@@ -10,6 +10,8 @@ import pytest
 
 from tuner.space import BadInput, Categorical, Float, Int, Space, identity
 
+pytestmark = pytest.mark.fast
+
 SGD = {"optimizer": "sgd"}
 TABLE = {
     "lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},

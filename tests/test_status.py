@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from jobs import files
 from jobs.contract import Claim, Lost
 from jobs.executor import Inline
@@ -11,6 +13,8 @@ from tests.test_controller import drive, make
 from tuner import drive as drives
 from tuner.controller import Controller
 from tuner.status import status, text
+
+pytestmark = pytest.mark.fast
 
 
 def snapshot(path):

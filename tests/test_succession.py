@@ -7,6 +7,8 @@ import pytest
 from tests.test_controller import make
 from tuner.succession import Succession
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def controller(tmp_path, fake_slurm, monkeypatch):

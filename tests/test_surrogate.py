@@ -16,6 +16,8 @@ from tuner.space import Categorical, Float, Int, Space
 from tuner.surrogate import Surrogate
 from tuner.trial import Trial
 
+pytestmark = pytest.mark.fast
+
 SPACES = {
     "mixed": Space(made.SMALL),
     "one": Space({"x": Float(0, 1)}),
@@ -166,6 +168,7 @@ print(*(name for name in sys.modules if name.split(".")[0] in ("tuner", "jobs", 
 """
 
 
+@pytest.mark.slow
 def test_the_plots_of_the_library_work_in_a_plain_script(tmp_path):
     """On categories, true and false, conditions and a single choice, away from this repository."""
     space = Space(
