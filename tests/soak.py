@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, final
 
 from tests.faulty_study import FaultyStudy, read
-from tests.slurm_cluster import PORT, Cluster, a_cluster, wait_for, why_not
+from tests.slurm_cluster import PORT, Cluster, a_cluster, rows, wait_for, why_not
 
 _PAUSE = 3.0  # seconds at most between two faults
 _LATEST = 900.0  # seconds after the last fault until the study has to be over
@@ -153,6 +154,8 @@ class Soak:
     def _kill_daemon(self, kind: str) -> bool:
         name = self.rng.choice(["n1", "n2", "n3", "n4"]) if kind.endswith("slurmd") else "slurmctld"
         self._strike_all_on(name)
+        if name == "slurmctld":
+            self._strike_unsaved()
         os.kill(self.cluster.pids()[name], signal.SIGKILL)
         time.sleep(self.rng.uniform(0, 3))
         self.cluster.up()
@@ -160,6 +163,16 @@ class Soak:
             # Slurm drains a node on which a job's first copy was left over; an administrator would
             self.cluster.admin("scontrol", "update", f"NodeName={drained}", "State=RESUME")
         return True
+
+    def _strike_unsaved(self) -> None:
+        """What slurmctld has not written down yet: killed now, it forgets such jobs and ends them."""
+        saved = (self.cluster.folder / "state" / "job_state").stat().st_mtime
+        fields = ("JobArrayID", "StartTime")
+        form = ",".join(f"{field}:|" for field in fields)
+        for row in rows(self.cluster.run(["squeue", "-h", "-r", "-O", form]), fields):
+            start = row["StartTime"]
+            if start == "N/A" or datetime.fromisoformat(start).timestamp() > saved - 1:
+                self.struck.add(row["JobArrayID"])
 
     def _see_to_a_controller(self) -> None:
         if all(c.poll() is not None for c in self.study.controllers):

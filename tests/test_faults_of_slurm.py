@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -62,13 +63,23 @@ def wait_until_saved(cluster):
     wait_for(lambda: state.exists() and state.stat().st_mtime > now, 60)
 
 
+@pytest.fixture
+def mended(cluster):
+    """Whatever a test did to the daemons, the next one finds them all."""
+    yield cluster
+    with suppress(ProcessLookupError):
+        kill(cluster, "slurmctld", signal.SIGCONT)
+    cluster.up()
+
+
 def arrays(study):
     """The submissions whose jobs trained something."""
     return {result["job"].split("_")[0] for result in study.results()}
 
 
-def test_slurm_hangs_restarts_and_forgets(cluster):
+def test_slurm_hangs_restarts_and_forgets(mended):
     """sbatch fails but submits; slurmctld is killed; slurmdbd is away when a worker is killed."""
+    cluster = mended
     folder = cluster.project / "slow"
     cluster.run(["mkdir", str(folder)])
     (folder / "sbatch").write_text(SLOW_SBATCH.format(folder=folder))
