@@ -165,7 +165,7 @@ class Soak:
         return True
 
     def _strike_unsaved(self) -> None:
-        """What slurmctld has not written down yet: killed now, it forgets such jobs and ends them."""
+        """Jobs that slurmctld has not written down yet: killed now, it forgets and ends them."""
         saved = (self.cluster.folder / "state" / "job_state").stat().st_mtime
         fields = ("JobArrayID", "StartTime")
         form = ",".join(f"{field}:|" for field in fields)
