@@ -125,7 +125,7 @@ class Cluster:
     def tidy(self) -> None:
         """Remove what ended workers left, but for the newest logs of failed ones."""
         queued = self._queued()
-        others = [name for name in self._submissions() if name not in queued]
+        others = [name for name in submissions.names(self.folder) if name not in queued]
         working = {n for n in others if not self._has_ended(n) and not self._is_gone(n)}
         tidy(self.folder, queued | working)
 
@@ -227,11 +227,7 @@ class Cluster:
         note = self.folder.jobs / name / "gone.json"
         if note.name not in files.names(note.parent):
             files.write_once(note, {"time": time.time()})
-        since = float((files.read(note) or {}).get("time", self._heard))
-        return self._heard - since > _GONE_AFTER
-
-    def _submissions(self) -> list[str]:
-        return [name for name in files.names(self.folder.jobs) if name.startswith("slurm-")]
+        return self._heard - submissions.written(note) > _GONE_AFTER
 
 
 def run_job(run: str, submission: str, workers: int) -> None:

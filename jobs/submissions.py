@@ -35,8 +35,12 @@ def adopt(folder: RunFolder, rows: Sequence[slurm.Row]) -> None:
 
 def unseen(folder: RunFolder, seen: set[str]) -> int:
     """Jobs of submissions that nobody knows the fate of: sbatch may have taken them."""
-    names = [name for name in files.names(folder.jobs) if name.startswith("slurm-")]
-    return sum(_of_unknown_fate(folder.jobs / name) for name in names if name not in seen)
+    return sum(_of_unknown_fate(folder.jobs / name) for name in names(folder) if name not in seen)
+
+
+def names(folder: RunFolder) -> list[str]:
+    """The folders in jobs/ of what was submitted to Slurm."""
+    return [name for name in files.names(folder.jobs) if name.startswith("slurm-")]
 
 
 def note_silent_ends(folder: RunFolder, rows: Sequence[slurm.Row]) -> None:
@@ -94,11 +98,11 @@ def _of_unknown_fate(path: Path) -> int:
         return 0
     if _MISSING not in listed:
         files.write_once(path / _MISSING, {"time": time.time()})
-    if time.time() - _written(path / _MISSING) > _VOID_AFTER:
+    if time.time() - written(path / _MISSING) > _VOID_AFTER:
         return 0
     return int((files.read(path / NOTE) or {}).get("jobs", 0))
 
 
-def _written(note: Path) -> float:
+def written(note: Path) -> float:
     """When a note was written, by its own word, else (a crashed server tore it) by its file's."""
     return float((files.read(note) or {}).get("time") or files.modified(note) or time.time())

@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run's folder")
     run = parser.parse_args().run
     with guarded(run):
-        pack(Store(run.resolve()))
+        pack(Store(run.absolute()))
     print(f"packed: {run}")
 
 

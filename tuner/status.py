@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
     with guarded(arguments.run):
-        found = status(Store(arguments.run.resolve()))
+        found = status(Store(arguments.run.absolute()))
         print(json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found))
 
 
