@@ -20,7 +20,7 @@ from tests.test_local import results, start, study_file
 from tests.test_slurm import SLEEP, write
 from tests.test_study import GOOD
 from tests.test_worker import _signals, attempt_at, make  # noqa: F401
-from tuner import report, resume, run, study
+from tuner import pack, report, resume, run, status, study
 from tuner.filetrials import FileTrials
 from tuner.space import BadInput
 
@@ -204,6 +204,8 @@ DOORS = {
     "tuner.run": lambda p, call: call(run.main, p.parent / "study.toml", "--folder", p),
     "tuner.resume": lambda p, call: call(resume.main, p),
     "tuner.report": lambda p, call: call(report.main, p),
+    "tuner.status": lambda p, call: call(status.main, p),
+    "tuner.pack": lambda p, call: call(pack.main, p),
     "FileTrials": lambda p, call: FileTrials(p),
     "a worker": lambda p, call: work(str(p)),
     "a submission": lambda p, call: Cluster(RunFolder(p), "ab12", {}, 1).submit(1),
@@ -229,6 +231,16 @@ def test_every_door_to_a_run_asks_first(tmp_path, monkeypatch, capsys, fake_slur
         os.umask(before)
     assert os.listdir(path) == []
     assert fake_slurm.calls("sbatch") == []
+
+
+@pytest.mark.parametrize("command", [resume, report, status, pack], ids=lambda c: c.__name__)
+def test_a_run_under_somebody_elses_link_is_refused(users, monkeypatch, capsys, command):
+    """It leads to one's own run today; tomorrow it may lead elsewhere."""
+    alice, mallory = users
+    planted = link_of(mallory, mallory.home.parent / "planted", made_run(alice))
+    with alice.acting():
+        line = refused(command.main, monkeypatch, capsys, planted)
+    assert f"{planted}: belongs to {mallory.name}" in line
 
 
 def test_resume_passes_over_the_runs_of_others(users, monkeypatch, capsys):
