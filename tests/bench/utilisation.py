@@ -33,6 +33,7 @@ z = {{ type = "int", low = 1, high = 64, log = true }}
 [jobs]
 executor = "slurm"
 n_workers = {slots}
+device = "cpu"
 {jobs}
 [jobs.slurm]
 gres = "gpu:1"
