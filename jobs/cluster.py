@@ -89,7 +89,10 @@ class Cluster:
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.
         alive |= {(row.job, row.restart - 1) for row in rows if row.state == "COMPLETING"}
-        return Slots(jobs * self.per_job, frozenset(alive), ", ".join(reasons))
+        queued = jobs - sum(row.state == "RUNNING" for row in holding)
+        return Slots(
+            jobs * self.per_job, frozenset(alive), ", ".join(reasons), queued * self.per_job
+        )
 
     def submit(self, workers: int) -> None:
         """Queue jobs for so many workers, as arrays.

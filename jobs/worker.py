@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
-import torch
-
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
 from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
@@ -25,6 +23,7 @@ from models import data as datasets
 
 _CROWD = 8  # workers beyond which the lowest waiting number would be fought over
 _GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
+_WAIT, _WAIT_MOST = 0.1, 2.0  # seconds between two looks for a point: ever rarer, an admin counts
 _FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
 _WARNED = 180.0  # seconds: USR2 is asked for 90 before the end, and comes up to 60 earlier
 
@@ -121,19 +120,20 @@ class Worker:
 
     def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""
-        empty_since = time.monotonic()
+        empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
             view = files.patiently(self.folder.look)
             proposal = self._choose(view.numbers(State.WAITING))
             if proposal is not None:
-                empty_since = time.monotonic()
+                empty_since, pause = time.monotonic(), _WAIT
                 claim = self._take(view, proposal.number)
                 if claim is not None:
                     return claim, proposal
             elif time.monotonic() - empty_since > self.orders.grace:
                 return None
             else:
-                time.sleep(min(2.0, self.orders.grace / 20))
+                time.sleep(min(pause, self.orders.grace / 20))
+                pause = min(2 * pause, _WAIT_MOST)
         return None
 
     def _choose(self, waiting: list[int]) -> Proposal | None:
@@ -191,6 +191,8 @@ def _prove_device(device: str) -> None:
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if device == "cpu" or not given:
         return
+    import torch  # noqa: PLC0415 - seconds, which a job without a GPU need not pay
+
     if not torch.cuda.is_available():
         raise RuntimeError(
             f"this node gave the job GPU {given}, but torch {torch.__version__} sees none: "

@@ -9,6 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from jobs import attempt as attempts
 from jobs import files, worker
@@ -84,7 +85,7 @@ def test_a_slot_that_does_not_work_touches_no_trial(tmp_path, monkeypatch):
     """A node without its GPU is the node's fault."""
     run = make(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(worker.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="sees none"):
         work(str(run.path), "local-1")
     assert run.look().state(0) is State.WAITING

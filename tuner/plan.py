@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobs.contract import SEARCH, State
 from jobs.executor import Slots
 from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
+from tuner.pace import Pace, stock
 from tuner.study import Study
 from tuner.trial import Trial
 
@@ -26,7 +27,13 @@ class Plan:
 
 
 def plan(
-    study: Study, trials: Sequence[Trial], slots: Slots | None, parts: Sequence[str], capacity: int
+    study: Study,
+    trials: Sequence[Trial],
+    slots: Slots | None,
+    parts: Sequence[str],
+    capacity: int,
+    *,
+    pace: Pace,
 ) -> Plan:
     """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
 
@@ -35,19 +42,27 @@ def plan(
     """
     search = [trial for trial in trials if trial.part == SEARCH]
     unfinished = sum(not trial.state.finished for trial in trials)
-    workers = min(study.jobs.n_workers, capacity)
-    room = workers + stock(workers) - unfinished
-    propose = max(0, min(room, study.n_trials - len(search)))
+    workers, left = min(study.jobs.n_workers, capacity), study.n_trials - len(search)
+    propose = max(0, min(left, _room(study, trials, slots, workers, pace) - unfinished))
     due = _parts_due(study, trials, parts)
-    wanted = min(workers, unfinished + propose + len(due))
+    wanted = min(workers, unfinished + max(0, left) + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
-    searched = len(search) >= study.n_trials
-    return Plan(propose, due, submit, searched and not unfinished and not due)
+    return Plan(propose, due, submit, left <= 0 and not unfinished and not due)
 
 
-def stock(workers: int) -> int:
-    """Waiting trials beyond the slots: enough that a worker finds one, too few to grow old."""
-    return max(1, workers // 4)
+def _room(
+    study: Study, trials: Sequence[Trial], slots: Slots | None, workers: int, pace: Pace
+) -> int:
+    """How many trials may be unfinished: one a worker at work, and the stock.
+
+    A job that waits in the queue, perhaps for hours, gets its point when it starts, so that the
+    point is a fresh one; only the first points depend on no result, and wait for it.
+    """
+    running = sum(trial.state is State.RUNNING for trial in trials)
+    at_work = 0 if slots is None else min(workers, slots.workers - slots.queued)
+    deep = stock(workers, pace)
+    first = study.n_initial - sum(t.state.finished for t in trials if t.part == SEARCH)
+    return max(max(running, at_work) + deep, min(workers + deep, first))
 
 
 def best(study: Study, trials: Sequence[Trial]) -> Trial | None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -194,9 +195,14 @@ def main() -> None:
     """Write a run's report and print its summary, at any time."""
     parser = argparse.ArgumentParser("python -m tuner.report", description=main.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
-    run = parser.parse_args().run
-    with guarded(run):
-        write(Store(run))
+    parser.add_argument(
+        "--refresh", action="store_true", help="only what is cheap, at the lowest priority"
+    )
+    arguments = parser.parse_args()
+    if arguments.refresh:
+        os.nice(19)
+    with guarded(arguments.run):
+        (refresh if arguments.refresh else write)(Store(arguments.run))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training function of a user's own that only takes time: `train = "tests.bench.sleeping:train"`."""
+"""A training function of a user's own that only takes time."""
 
 import math
 import random

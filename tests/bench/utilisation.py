@@ -65,7 +65,7 @@ def list_schedule(durations, slots):
     return max(free)
 
 
-def measure(cluster, name, seed, sampler, jobs, command):
+def measure(cluster, command, name, *, seed, sampler, jobs):
     """Run one study from the command to its last result."""
     study = cluster.project / "jobs" / f"{name}.toml"
     text = STUDY.format(trials=TRIALS, seed=seed, sampler=sampler, slots=SLOTS, jobs=jobs)
@@ -73,8 +73,8 @@ def measure(cluster, name, seed, sampler, jobs, command):
     study.chmod(0o644)
     run = cluster.project / "runs" / name
     argv = cluster.command([*command(cluster), f"jobs/{study.name}"])
-    began = time.time()
-    with subprocess.Popen(argv, cwd=cluster.project, stdout=subprocess.DEVNULL) as controller:
+    log, began = subprocess.DEVNULL, time.time()
+    with subprocess.Popen(argv, cwd=cluster.project, stderr=log, stdout=log) as controller:
         claimed = wait_for(lambda: [p.stat().st_mtime for p in run.glob("open/*.claim.json")], 120)
         wait_for(lambda: len(list(run.glob("done/*/*.result.json"))) >= TRIALS, 900)
         load = os.getloadavg()[0]
@@ -121,10 +121,12 @@ def main():
             for i in range(given.runs):
                 name = f"{sampler}-{i + 1}"
                 command = queued if given.sbatch else typed
-                found = measure(cluster, name, given.seed + i, sampler, given.jobs, command)
+                found = measure(
+                    cluster, command, name, seed=given.seed + i, sampler=sampler, jobs=given.jobs
+                )
                 rows.append(found.row())
                 show(name, rows[-1])
-            show(f"{sampler} median", [statistics.median(column) for column in zip(*rows)])
+            show(f"{sampler} median", [statistics.median(c) for c in zip(*rows, strict=True)])
     return 0
 
 
