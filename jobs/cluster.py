@@ -71,6 +71,7 @@ class Cluster:
         self._rarely = max(_ASK_OFTEN, min(_ASK_RARELY, lost_after or _ASK_RARELY))
         self._full_until = 0.0  # when it is worth asking for more jobs again
         self._said = ""  # sbatch's last complaint: one line each is enough
+        self._full = submissions.Full(folder, per_job)
         self._excluded: tuple[str, ...] = ()  # nodes that take no further job of ours
 
     def slots(self) -> Slots | None:
@@ -80,16 +81,19 @@ class Cluster:
             return None
         holding = [row for row in rows if row.state in slurm.WAITING_OR_RUNNING]
         held = sum(row.reason == _HELD for row in holding)
+        running = sum(row.state == "RUNNING" for row in holding)
+        full = self._full.among(holding)  # heard of before Slurm is asked again
         jobs = (
             len(holding)
             - min(held, _REPLACED)
+            - full
             + submissions.unseen(self.folder, {row.comment for row in rows})
         )
         reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.
         alive |= {(row.job, row.restart - 1) for row in rows if row.state == "COMPLETING"}
-        queued = jobs - sum(row.state == "RUNNING" for row in holding)
+        queued = jobs - (running - full)
         return Slots(
             jobs * self.per_job, frozenset(alive), ", ".join(reasons), queued * self.per_job
         )

@@ -24,6 +24,7 @@ SEARCH = "search"  # the part of a trial that the sampler asked for; others serv
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 SUBMITTED = "submitted.json"  # Slurm said that it took the submission
+FULL = "trials_per_job"  # how a worker ended whose job has trained what it was to
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")

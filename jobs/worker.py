@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import math
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ from typing import Any, final
 
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
+from jobs.contract import END, FULL, READY, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
 from jobs.outcome import Train, outcome
 from jobs.slot import Slot
@@ -24,6 +25,7 @@ from models import data as datasets
 _CROWD = 8  # workers beyond which the lowest waiting number would be fought over
 _GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
 _WAIT, _WAIT_MOST = 0.1, 2.0  # seconds between two looks for a point: ever rarer, an admin counts
+_STARTUP_SHARE = 0.05  # of a job, which trains on with trials_per_job = "auto" until it is less
 _FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
 _WARNED = 180.0  # seconds: USR2 is asked for 90 before the end, and comes up to 60 earlier
 
@@ -36,7 +38,7 @@ class Orders:
     fixed: Mapping[str, Any]
     data: Mapping[str, Any]
     n_workers: int
-    trials_per_job: int | None
+    trials_per_job: int | str | None  # "auto": until start-up was a small share of the job
     grace: float  # seconds without a waiting trial after which a worker leaves
     device: str
 
@@ -95,11 +97,13 @@ class Worker:
         self.leaving = leaving
         self.finished = 0
         self._longest = 0.0
+        self._startup = math.inf  # seconds, once it is over
         self._function = _resolve(orders.train)
         self._data = datasets.load(orders.data) if orders.data else None
 
     def run(self) -> str:
         """Work until nothing waits, the job is full, out of time or told to leave; says which."""
+        self._startup = time.time() - self.slot.began
         while not (reason := self._enough()):
             taken = self._next()
             if taken is None:
@@ -113,10 +117,17 @@ class Worker:
     def _enough(self) -> str:
         if self.leaving():
             return self.leaving()
-        if self.finished == self.orders.trials_per_job:
-            return "trials_per_job"
+        if self._full():
+            return FULL
         left = self.slot.deadline - time.time() - TIME_TO_SAVE
         return "no time for another trial" if self.finished and left < _FITS * self._longest else ""
+
+    def _full(self) -> bool:
+        """Whether the job has trained what it was to, or for so long that its start-up is paid."""
+        if self.orders.trials_per_job != "auto":
+            return self.finished == self.orders.trials_per_job
+        paid = self._startup < _STARTUP_SHARE * (time.time() - self.slot.began)
+        return self.finished > 0 and paid
 
     def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""

@@ -16,6 +16,7 @@ from jobs.contract import State
 from tuner import baselines, surrogate
 from tuner.cli import guarded
 from tuner.dependence import dependence
+from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plan import best
 from tuner.plots import convergence, importance, process
@@ -70,6 +71,11 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
     if winner is None:
         return [*text, "No trial is complete yet.", f"Figures: {store.folder.report}"]
+    if shares := known(study, trials):
+        text.append(
+            f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
+            f" point; {shares.when_trained:.0%} were there when its training began."
+        )
     text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
     width = max((len(name) for name in winner.params), default=0)
     text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
