@@ -55,7 +55,7 @@ class Full:
     def among(self, rows: Sequence[slurm.Row]) -> int:
         """How many of the jobs that Slurm showed alive are over."""
         ends: Counter[str] = Counter()
-        for name in {row.comment for row in rows}:
+        for name in sorted({row.comment for row in rows}):
             path = self._folder.jobs / name
             ends.update(self._full(path / end) for end in files.names(path) if end.endswith(END))
         return sum(ends[row.job] >= self._per_job for row in rows if row.restart == 0)

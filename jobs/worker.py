@@ -8,8 +8,6 @@ import random
 import signal
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, final
@@ -18,46 +16,16 @@ from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
 from jobs.contract import END, FULL, READY, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
+from jobs.orders import Orders
 from jobs.outcome import Train, outcome
 from jobs.slot import Slot
 from models import data as datasets
 
 _CROWD = 8  # workers beyond which the lowest waiting number would be fought over
-_GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
 _WAIT, _WAIT_MOST = 0.1, 2.0  # seconds between two looks for a point: ever rarer, an admin counts
 _STARTUP_SHARE = 0.05  # of a job, which trains on with trials_per_job = "auto" until it is less
 _FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
 _WARNED = 180.0  # seconds: USR2 is asked for 90 before the end, and comes up to 60 earlier
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What a worker needs to know of the study."""
-
-    train: str
-    fixed: Mapping[str, Any]
-    data: Mapping[str, Any]
-    n_workers: int
-    trials_per_job: int | str | None  # "auto": until start-up was a small share of the job
-    grace: float  # seconds without a waiting trial after which a worker leaves
-    device: str
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> "Orders":
-        """The orders of a run; raises FileNotFoundError where there is no run."""
-        run, settings = (files.read(folder.path / name) for name in ("run.json", "settings.json"))
-        if run is None or settings is None:
-            raise FileNotFoundError(f"{folder.path} is not a run")
-        study, jobs = run["study"], settings["jobs"]
-        return cls(
-            train=study["train"],
-            fixed=study["fixed"],
-            data=study["data"],
-            n_workers=jobs["n_workers"],
-            trials_per_job=jobs["trials_per_job"],
-            grace=_GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
-            device=jobs["device"],
-        )
 
 
 @final

@@ -41,6 +41,30 @@ def test_an_empty_run_fills_its_slots_and_a_shallow_stock():
     assert (todo.propose, todo.submit) == (5, 4)
 
 
+def test_a_queued_job_gets_its_point_when_it_starts():
+    """A point asked for hours ago knows nothing of the results since; only the first wait."""
+    queued = Slots(4, frozenset(), queued=3)
+    over = trials(complete=10, running=1)  # n_initial is 10
+    assert decide(study(), over, queued).propose == 1
+    assert decide(study(), trials(complete=10, running=4), Slots(4, frozenset())).propose == 1
+    assert decide(study(), trials(complete=10), Slots(4, frozenset())).propose == 5
+    assert decide(study(), trials(complete=4), queued).propose == 5
+    assert decide(study(), trials(complete=8), queued).propose == 2
+
+
+def test_the_jobs_of_points_to_come_are_submitted():
+    """They queue while their points are not asked for yet."""
+    assert decide(study(), trials(complete=10)).submit == 4
+    assert decide(study(n_trials=12), trials(complete=10)).submit == 2
+
+
+def test_more_points_wait_where_they_are_taken_faster():
+    """The stock is that of the pace."""
+    busy, slots = trials(complete=10, running=4), Slots(4, frozenset())
+    assert decide(study(), busy, slots, pace=Pace(2.0, 600.0)).propose == 1
+    assert decide(study(), busy, slots, pace=Pace(2.0, 4.0)).propose == 4
+
+
 def test_the_stock_is_topped_up_as_trials_end():
     """Never more than workers and stock are unfinished."""
     todo = decide(study(), trials(complete=3, running=4), Slots(4, frozenset()))

@@ -8,6 +8,7 @@ the order of their proposal. One line a run, and the medians.
 import argparse
 import heapq
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -49,12 +50,15 @@ class Measured:
     bound: float  # the shortest that list scheduling makes of them
     span: float  # from the first claim to the last result
     wall: float  # from the command to the last result
+    asked: float  # the share of earlier results that the sampler knew, as tuner.status has it
+    begun: float  # … and that were there when the training began
     load: float  # of this machine, a minute's mean at the end
 
     def row(self):
-        """Share of slot time, the bound's share, their ratio, wall time and its ratio."""
+        """Share of slot time, the bound's share, their ratio, wall time and its ratio, the rest."""
         share, best = (self.trained / SLOTS / total for total in (self.span, self.bound))
-        return (share, best, share / best, self.wall, self.wall / self.bound, self.load)
+        times = (share, best, share / best, self.wall, self.wall / self.bound)
+        return (*times, self.asked, self.begun, self.load)
 
 
 def list_schedule(durations, slots):
@@ -86,7 +90,10 @@ def measure(cluster, command, name, *, seed, sampler, jobs):
     assert {json.loads(path.read_text())["attempts"] for path in results} == {1}
     durations = [seconds(point_seed(seed, number)) for number in range(TRIALS)]
     bound = list_schedule(durations, SLOTS)
-    return Measured(sum(durations), bound, last - min(claimed), last - began, load)
+    said = cluster.run([str(cluster.python), "-m", "tuner.status", f"runs/{name}", "--json"])
+    known = json.loads(said.stdout)["known"] or {"when_asked": math.nan, "when_trained": math.nan}
+    span, wall = last - min(claimed), last - began
+    return Measured(sum(durations), bound, span, wall, *known.values(), load)
 
 
 def typed(cluster):
@@ -112,7 +119,8 @@ def main():
         print(reason, file=sys.stderr)
         return 1
     print(f"{SLOTS} slots, {TRIALS} trials; share: slot time spent training, bound: its limit")
-    head = ("share", "bound", "ratio", "wall s", "wall/bound", "load")
+    print("asked, trained: the share of earlier results known then, or there")
+    head = ("share", "bound", "ratio", "wall s", "wall/bound", "asked", "trained", "load")
     print(f"{'':<14}" + "".join(f"{word:>11}" for word in head), flush=True)
     with a_cluster(f"tuner-{os.getpid()}", PORT) as cluster:
         cluster.give_project()
@@ -132,7 +140,7 @@ def main():
 
 def show(name, row):
     """One line of the table."""
-    digits = (3, 3, 3, 1, 3, 1)
+    digits = (3, 3, 3, 1, 3, 3, 3, 1)
     cells = (f"{value:>11.{n}f}" for value, n in zip(row, digits, strict=True))
     print(f"{name:<14}" + "".join(cells), flush=True)
 
