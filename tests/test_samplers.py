@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import chisquare
 
 from jobs.contract import State
-from tuner import filetrials, samplers, surrogate
+from tuner import filetrials, gaussian, samplers
 from tuner.samplers import NAMES, point_seed, tpe
 from tuner.samplers.random import initial
 from tuner.space import BadInput, Categorical, Float, Int, Space, identity
@@ -174,8 +174,8 @@ def test_first_points_are_spread():
 
 def test_the_kernel_is_fitted_once_an_ask(monkeypatch):
     """On what is finished: a pending trial is a lie, and a lie needs no fit."""
-    fitted, fit = [], surrogate._fit
-    monkeypatch.setattr(surrogate, "_fit", lambda *a: fitted.append(len(a[1])) or fit(*a))
+    fitted, fit = [], gaussian.fit
+    monkeypatch.setattr(gaussian, "fit", lambda *a: fitted.append(len(a[1])) or fit(*a))
     trials = history(SPACES["mixed"], 12)
     samplers.get("gp")(SPACES["mixed"], trials, 3, 3, 8)
     assert fitted == [sum(trial.state.finished for trial in trials)] == [10]
