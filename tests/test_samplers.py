@@ -82,6 +82,19 @@ def test_many_points_are_those_that_one_after_the_other_would_be(name, space):
             assert {type(v) for v in point.values()} <= {int, float, str, bool}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["mixed", "conditions"])
+def test_the_library_as_it_is_keeps_the_same_promises(space):
+    """One point or several, valid, none twice, and away from what is in work."""
+    trials = history(SPACES[space], 14)
+    points = samplers.get("skopt")(SPACES[space], trials, 2, 3, 8)
+    assert points == one_by_one("skopt", SPACES[space], trials, 2)
+    known = {identity(trial.params) for trial in trials}
+    assert len(known | {identity(point) for point in points}) == len(known) + 2
+    for point in points:
+        SPACES[space].check(point)
+
+
 @pytest.mark.parametrize("name", SEARCHING)
 def test_another_seed_gives_other_points(name):
     """And the same seed the same ones, which is the promise of a replay."""

@@ -1,10 +1,11 @@
 """Bayesian optimisation with a Gaussian process: one fit of the kernel, however many points."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 from scipy.stats import yeojohnson
+from threadpoolctl import threadpool_limits
 
 from tuner import gaussian
 from tuner.acquisition import most_promising
@@ -31,12 +32,24 @@ def suggest(
     modelled = sum(map(has_value, trials)) >= _ENOUGH
     spread = min(n, max(0, n_initial - first)) if modelled else n
     points = initial(space, trials, spread, seed)
-    if spread == n:
-        return points
-    search = Search(space, trials)
-    for pending in (*(t.params for t in trials if not t.state.finished), *points):
+    if spread < n:
+        with threadpool_limits(1):  # with more, sums round by how many, and by the host
+            points += _modelled(space, trials, points, range(first + spread, first + n), seed)
+    return points
+
+
+def _modelled(
+    space: Space,
+    trials: Sequence[Trial],
+    before: Sequence[dict[str, Any]],
+    numbers: Iterable[int],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The points of some numbers, after those that came `before` at the same asking."""
+    search, points = Search(space, trials), []
+    for pending in (*(t.params for t in trials if not t.state.finished), *before):
         search.believe(pending)
-    for number in range(first + spread, first + n):
+    for number in numbers:
         points.append(search.ask(point_seed(seed, number)))
         search.believe(points[-1])
     return points
