@@ -97,6 +97,8 @@ def test_a_job_that_trained_what_it_was_to_is_replaced_at_once(run, fake_slurm):
     assert (slots.workers, slots.queued) == (6, 0)
     assert ("1_0", 0) in slots.alive
     assert len(fake_slurm.calls("squeue")) == 1
+    one._submitted_at = time.monotonic()  # the next submission may come ten seconds later
+    assert one.slots().workers == 8
     fake_slurm.queue(("1_0", "RUNNING", 1, name, "n1", "None"))  # somebody had it run again
     assert executor(run, per_job=2).slots().workers == 2
 

@@ -30,9 +30,9 @@ def trials(complete=0, running=0, waiting=0, *, part="search", of=None, first=0)
     ]
 
 
-def decide(study, trials, slots=NONE, parts=(), capacity=100, *, pace=Pace()):  # noqa: B008
+def decide(study, trials, slots=NONE, parts=(), capacity=100, **more):
     """plan() with what most tests do not vary."""
-    return plan(study, trials, slots, parts, capacity, pace=pace)
+    return plan(study, trials, slots, parts, capacity, **more)
 
 
 def test_an_empty_run_fills_its_slots_and_a_shallow_stock():

@@ -58,7 +58,7 @@ class Controller:
         self._unread = 0  # ticks in a row
         self._periods: deque[float] = deque(maxlen=_PERIODS)
         self._topped_up: float | None = None  # when last
-        self._pace = pace.Pace()
+        self._pace = pace.UNMEASURED
         self._known = store.view().finished
         self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
 

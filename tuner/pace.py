@@ -26,6 +26,9 @@ class Pace:
     trial: float | None = None  # from a trial's start to its end
 
 
+UNMEASURED = Pace()
+
+
 def measured(periods: Sequence[float], trials: Sequence[Trial], workers: int) -> Pace:
     """The pace by the newest periods, and by the newest finished trials of the search."""
     took = [t.seconds for t in trials if t.part == SEARCH and t.seconds is not None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jobs.contract import SEARCH, State
 from jobs.executor import Slots
 from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
-from tuner.pace import Pace, stock
+from tuner.pace import UNMEASURED, Pace, stock
 from tuner.study import Study
 from tuner.trial import Trial
 
@@ -33,7 +33,7 @@ def plan(
     parts: Sequence[str],
     capacity: int,
     *,
-    pace: Pace,
+    pace: Pace = UNMEASURED,
 ) -> Plan:
     """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
 
