@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from jobs.contract import SEARCH
 from tuner.trial import Trial
@@ -31,8 +32,9 @@ UNMEASURED = Pace()
 
 def measured(periods: Sequence[float], trials: Sequence[Trial], workers: int) -> Pace:
     """The pace by the newest periods, and by the newest finished trials of the search."""
-    took = [t.seconds for t in trials if t.part == SEARCH and t.seconds is not None]
-    newest = took[-max(_NEWEST, 2 * workers) :]
+    search = (trial for trial in reversed(trials) if trial.part == SEARCH)
+    took = (trial.seconds for trial in search if trial.seconds is not None)
+    newest = list(islice(took, max(_NEWEST, 2 * workers)))
     return Pace(
         statistics.median(periods) if periods else None,
         statistics.fmean(newest) if newest else None,
