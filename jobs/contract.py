@@ -24,6 +24,7 @@ SEARCH = "search"  # the part of a trial that the sampler asked for; others serv
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 SUBMITTED = "submitted.json"  # Slurm said that it took the submission
+HOLD = "hold.json"  # by the controller: waiting trials that the budget does not reach for
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
@@ -87,6 +88,7 @@ class Lost:
     reason: str  # Slurm's word where there is one
     by: Literal["controller", "worker"]
     time: float = 0.0
+    seconds: float = 0.0  # from its claim to its last sign of life
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
-    lost: tuple[str, ...] = ()  # how the attempts before ended
+    lost: tuple[str, ...] = ()  # how the attempts before ended …
+    lost_seconds: float = 0.0  # … and what they took together
     started: float | None = None
     seconds: float | None = None
     job: str = ""
@@ -254,6 +257,11 @@ class RunFolder:
         paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
         return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
 
+    def lost_seconds(self, number: int, attempts: int) -> float:
+        """What the first so many attempts at a trial took, where they are lost."""
+        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
+        return sum(float((files.read(path) or {}).get("seconds", 0.0)) for path in paths)
+
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
         return next(self.results([number]), None)
@@ -300,6 +308,13 @@ class RunFolder:
         if "stop.json" not in files.names(self.path):
             return ""
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
+
+    def held(self) -> range:
+        """The numbers that nobody may claim, since the budget does not reach for them."""
+        if HOLD not in files.names(self.path):
+            return range(0)
+        found = files.read(self.path / HOLD) or {}
+        return range(int(found.get("first", 0)), int(found.get("end", 0)))
 
     def _finished(self) -> frozenset[int]:
         listed = files.names(self.done)

@@ -124,7 +124,7 @@ class Worker:
         empty_since = time.monotonic()
         while not self.leaving() and not self.folder.stopping():
             view = files.patiently(self.folder.look)
-            proposal = self._choose(view.numbers(State.WAITING))
+            proposal = self._choose(self._allowed(view.numbers(State.WAITING)))
             if proposal is not None:
                 empty_since = time.monotonic()
                 claim = self._take(view, proposal.number)
@@ -135,6 +135,11 @@ class Worker:
             else:
                 time.sleep(min(2.0, self.orders.grace / 20))
         return None
+
+    def _allowed(self, waiting: list[int]) -> list[int]:
+        """Those of the waiting trials that the budget reaches for."""
+        held = files.patiently(self.folder.held) if waiting else range(0)
+        return [number for number in waiting if number not in held]
 
     def _choose(self, waiting: list[int]) -> Proposal | None:
         """The next point, read before it is claimed: it may be listed and not be readable yet."""

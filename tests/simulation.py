@@ -14,14 +14,25 @@ import time
 from types import SimpleNamespace
 from unittest import mock
 
-from jobs import attempt, cluster, contract, files, outcome, slot, slurm, submissions, worker
+from jobs import (
+    accounting,
+    attempt,
+    cluster,
+    contract,
+    files,
+    outcome,
+    slot,
+    slurm,
+    submissions,
+    worker,
+)
 from jobs.slot import Slot
 from tests.simdisk import Disk
 from tests.simfaults import PASSING, Faults, Hold, PromiseError
 from tests.simpromises import EPOCHS, RUN, SPACE, Promises, expect, suggest
 from tests.simslurm import LIMIT, Slurm
 from tests.simworld import Clock, World
-from tuner import controller, store
+from tuner import budget, controller, store
 from tuner.study import Jobs, Study
 
 VERSIONS = store._versions()
@@ -177,6 +188,8 @@ class Simulation:
             slot: {"time": clock, "os": process},
             slurm: {"queue": self.slurm.squeue, "ended_as": self.slurm.sacct},
             submissions: {"time": clock},
+            accounting: {"time": clock},
+            budget: {"time": clock},
             store: {"time": clock, "secrets": tokens, "_versions": lambda: VERSIONS},
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,

@@ -15,6 +15,7 @@ from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
 from tuner import samplers
+from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
 from tuner.space import BadInput
@@ -35,6 +36,7 @@ class Status:
     slots: Slots | None
     finished: bool = False
     stopped: str = ""  # why nothing more will happen
+    spent: Spent | None = None  # where there is a budget
 
 
 @final
@@ -49,6 +51,7 @@ class Controller:
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        self.ledger = Ledger(store)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
         after = self.study.jobs.lost_after
         self._grace = default if after is None else after
@@ -67,13 +70,17 @@ class Controller:
             self._bury(before, slots, view)
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
-        self._sign(trials)
+        spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
+        self._sign(trials, spent)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
         if self._unreadable(trials, view):
             return Status(trials, slots)
-        todo = plan(self.study, trials, slots, self.parts, self.executor.capacity)
+        reach = afford(self.study, trials, spent, len(self.parts), time.time())
+        todo = plan(self.study, trials, slots, self.parts, self.executor.capacity, afford=reach)
+        if todo.hold != self.store.folder.held():
+            self.store.hold(todo.hold)
         self._propose(todo.propose, trials, view)
         self._propose_parts(todo.parts, trials, view)
         if todo.submit:
@@ -83,7 +90,7 @@ class Controller:
                 self.store.stop(f"sbatch refuses the workers: {error}")
         self.executor.tidy()
         self.store.keep_best(trials)
-        return Status(trials, slots, finished=todo.finished)
+        return Status(trials, slots, finished=todo.finished, spent=spent)
 
     def _unreadable(self, trials: Sequence[Trial], view: View) -> bool:
         """Whether a listed file cannot be read, which makes the view an old one: plan nothing.
@@ -192,7 +199,7 @@ class Controller:
             self.store.stop(why)
         return why
 
-    def _sign(self, trials: Sequence[Trial]) -> None:
+    def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
         counts = {state.value: sum(t.state is state for t in trials) for state in State}
         self.store.sign_of_life(
             {
@@ -202,5 +209,6 @@ class Controller:
                 "time": time.time(),
                 "trials": counts,
                 "deaths": self._deaths,
+                "spent": spent and spent.table(),
             }
         )

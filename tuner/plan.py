@@ -12,13 +12,23 @@ from tuner.trial import Trial
 
 MAX_ATTEMPTS = 10  # at one trial, whatever ended them
 MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first …
+_MANY = 10**9  # more trials than any study has
 MAX_HUNGRY = 1  # … and those among them that wanted more memory than there was
+
+
+@dataclass(frozen=True, slots=True)
+class Afford:
+    """How many trials of the search, and parts of its winner, the budget still lets begin."""
+
+    trials: float = math.inf  # those among them that wait to be claimed
+    parts: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The actions of one tick, in the order in which they are taken."""
 
+    hold: range = range(0)  # numbers that nobody may claim: the budget does not reach for them
     propose: int = 0  # new points to ask the sampler for
     parts: tuple[str, ...] = ()  # of the winner, to be trained after the search
     submit: int = 0  # new workers
@@ -26,7 +36,13 @@ class Plan:
 
 
 def plan(
-    study: Study, trials: Sequence[Trial], slots: Slots | None, parts: Sequence[str], capacity: int
+    study: Study,
+    trials: Sequence[Trial],
+    slots: Slots | None,
+    parts: Sequence[str],
+    capacity: int,
+    *,
+    afford: Afford = Afford(),
 ) -> Plan:
     """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
 
@@ -34,15 +50,20 @@ def plan(
     submitted: a job too many costs a GPU.
     """
     search = [trial for trial in trials if trial.part == SEARCH]
-    unfinished = sum(not trial.state.finished for trial in trials)
+    hold = _hold(search, afford)
+    open_ = [t for t in trials if not t.state.finished and t.number not in hold]
+    unfinished = len(open_)
     workers = min(study.jobs.n_workers, capacity)
     room = workers + stock(workers) - unfinished
-    propose = max(0, min(room, study.n_trials - len(search)))
-    due = _parts_due(study, trials, parts)
+    waiting = sum(t.part == SEARCH and t.state is State.WAITING for t in open_)
+    more = min(study.n_trials - len(search), _whole(afford.trials) - waiting)
+    propose = 0 if hold else max(0, min(room, more))
+    searched = len(search) >= study.n_trials or afford.trials < 1
+    over = searched and not any(trial.part == SEARCH for trial in open_)
+    due = _parts_due(study, trials, parts)[: _whole(afford.parts)] if over else ()
     wanted = min(workers, unfinished + propose + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
-    searched = len(search) >= study.n_trials
-    return Plan(propose, due, submit, searched and not unfinished and not due)
+    return Plan(hold, propose, due, submit, searched and not unfinished and not due)
 
 
 def stock(workers: int) -> int:
@@ -86,11 +107,20 @@ def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
     )
 
 
+def _hold(search: Sequence[Trial], afford: Afford) -> range:
+    """The waiting trials that the budget does not reach for: all of them from a number on."""
+    waiting = [trial.number for trial in search if trial.state is State.WAITING]
+    beyond = waiting[_whole(afford.trials) :]
+    return range(beyond[0], search[-1].number + 1) if beyond else range(0)
+
+
+def _whole(times: float) -> int:
+    """How often something may be done; a great number where nothing forbids it."""
+    return int(min(max(0.0, times), float(_MANY)))
+
+
 def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> tuple[str, ...]:
-    """The winner's parts that were never proposed, once the search is over."""
-    search = [trial for trial in trials if trial.part == SEARCH]
-    if len(search) < study.n_trials or not all(trial.state.finished for trial in search):
-        return ()
+    """The winner's parts that were never proposed."""
     won = best(study, trials)
     if won is None:
         return ()

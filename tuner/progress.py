@@ -68,6 +68,8 @@ def describe(study: Study, status: Status) -> str:
     ]
     if counts[State.FAIL]:
         words.append(f"{counts[State.FAIL]} failed")
+    if status.spent:
+        words.append(f"{status.spent.total:.3g} of {study.gpu_hours:g} {status.spent.unit}")
     if any(t.part != SEARCH and not t.state.finished for t in status.trials):
         words.append("testing the winner")
     if status.slots is None:

@@ -13,6 +13,7 @@ from typing import Any
 from jobs import files
 from jobs.contract import State
 from tuner import baselines, surrogate
+from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
 from tuner.dependence import dependence
 from tuner.matrix import evaluations
@@ -56,7 +57,7 @@ def write(store: Store) -> None:
     _surrogate(store, trials)
     test = tested(store, trials)
     _save(store, "best.json", _document(store, trials, test))
-    print("\n".join(summary(store, trials, test)))
+    print("\n".join([*summary(store, trials, test), *_spending(store, trials)]))
 
 
 def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
@@ -79,6 +80,12 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     if test.missing:
         text.append(f"No test score: {test.missing}.")
     return [*text, f"Figures: {store.folder.report}"]
+
+
+def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
+    held = sum(trial.number in store.folder.held() for trial in trials)
+    use = Ledger(store).spent(trials)
+    return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
 
 
 def _cheap(store: Store, trials: Sequence[Trial]) -> None:

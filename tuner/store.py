@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from jobs import files, logs, trust
-from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
 from tuner.trial import Trial
@@ -38,6 +38,7 @@ class Store:
         self.study = Study.from_table({**identity, **settings})
         self._results: dict[int, Trial] = {}
         self._proposals: dict[int, Proposal] = {}
+        self._claims: dict[int, Claim] = {}
 
     @property
     def id(self) -> str:
@@ -64,6 +65,7 @@ class Store:
         for result in self.folder.results(view.finished - self._results.keys()):
             self._results[result.number] = _finished(result)
             self._proposals.pop(result.number, None)
+            self._claims.pop(result.number, None)
         found = (self._trial(number, view) for number in range(view.size))
         return [trial for trial in found if trial is not None]
 
@@ -73,8 +75,13 @@ class Store:
 
     def newest_claim(self, number: int, view: View) -> Claim:
         """The claim of a trial's newest attempt; one that cannot be read is no living job's."""
-        attempt = view.claims[number]
-        return self.folder.claimed(number, attempt) or Claim(number, attempt, job="")
+        attempt, known = view.claims[number], self._claims.get(number)
+        if known is not None and known.attempt == attempt:
+            return known
+        claim = self.folder.claimed(number, attempt)
+        if claim is not None:
+            self._claims[number] = claim
+        return claim or Claim(number, attempt, job="")
 
     def newest_file(self, claim: Claim) -> float:
         """When a worker last wrote for a claim, in seconds by the file server's clock."""
@@ -98,14 +105,17 @@ class Store:
             before = self.folder.losses(claim.number, claim.attempt - 1)
             result = Result.of_attempt(
                 proposal, claim, State.FAIL, reason=reason, lost=before,
+                lost_seconds=self.folder.lost_seconds(claim.number, claim.attempt - 1),
+                started=claim.time, seconds=self._lasted(claim),
                 log=logs.tail(self.folder, claim),
             )  # fmt: skip
             self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
         """Declare an attempt dead: its trial waits again."""
+        seconds = self._lasted(claim)
         self.folder.lose(
-            Lost(claim.number, claim.attempt, reason, by="controller", time=time.time())
+            Lost(claim.number, claim.attempt, reason, "controller", time.time(), seconds)
         )
 
     def sweep(self, view: View) -> None:
@@ -141,6 +151,22 @@ class Store:
         """Take back the wish to stop."""
         files.remove([self.path / "stop.json"])
 
+    def hold(self, held: range) -> None:
+        """Let nobody claim these numbers any more; an empty range takes that back."""
+        if held:
+            record = {"first": held.start, "end": held.stop}
+            files.replace(self.path / HOLD, json.dumps(record).encode())
+        else:
+            files.remove([self.path / HOLD])
+
+    def began(self) -> float:
+        """When the run was made, in seconds by the file server's clock."""
+        return files.modified(self.path / "run.json") or 0.0
+
+    def _lasted(self, claim: Claim) -> float:
+        """Seconds from a claim to its last sign of life, by which a dead one is counted."""
+        return max(0.0, self.newest_file(claim) - claim.time) if claim.time else 0.0
+
     def _trial(self, number: int, view: View) -> Trial | None:
         if number in self._results:
             return self._results[number]
@@ -149,7 +175,10 @@ class Store:
         if proposal is None or state is None:
             return None
         self._proposals[number] = proposal
-        return _open(proposal, state, view.claims.get(number, 0))
+        attempts = view.claims.get(number, 0)
+        running = self.newest_claim(number, view) if state is State.RUNNING else None
+        lost = self.folder.lost_seconds(number, attempts - (running is not None))
+        return _open(proposal, state, attempts, running, lost)
 
 
 def create(study: Study, path: Path) -> Store:
@@ -222,6 +251,7 @@ def _finished(result: Result) -> Trial:
         seconds=result.seconds,
         attempts=result.attempts,
         lost=result.lost,
+        lost_seconds=result.lost_seconds,
         host=result.host,
         device=result.device,
         told=result.number - len(result.pending),
@@ -231,7 +261,9 @@ def _finished(result: Result) -> Trial:
     )
 
 
-def _open(proposal: Proposal, state: State, attempts: int) -> Trial:
+def _open(
+    proposal: Proposal, state: State, attempts: int, claim: Claim | None, lost_seconds: float
+) -> Trial:
     return Trial(
         number=proposal.number,
         state=state,
@@ -239,6 +271,10 @@ def _open(proposal: Proposal, state: State, attempts: int) -> Trial:
         part=proposal.part,
         seed=proposal.seed,
         attempts=attempts,
+        started=claim.time or None if claim else None,
+        host=claim.host if claim else "",
+        device=claim.device if claim else "",
+        lost_seconds=lost_seconds,
         told=proposal.number - len(proposal.pending),
         pending=len(proposal.pending),
         origin=proposal.origin,

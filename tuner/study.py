@@ -50,6 +50,7 @@ class Study:
     seed: int = 0
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
+    gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
     train: str = OURS
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -66,8 +67,9 @@ class Study:
         _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
         if self.jobs.trials_per_job is not None:
             _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
-        _seconds("jobs.grace", self.jobs.grace)
-        _seconds("jobs.lost_after", self.jobs.lost_after)
+        _amount("gpu_hours", self.gpu_hours, "hours")
+        _amount("jobs.grace", self.jobs.grace, "seconds")
+        _amount("jobs.lost_after", self.jobs.lost_after, "seconds")
         _one_of("jobs.executor", self.jobs.executor, ("local", "slurm"))
         _one_of("jobs.device", self.jobs.device, ("auto", "cpu"))
         samplers.check(self.sampler)
@@ -224,10 +226,10 @@ def _whole(key: str, value: Any, least: int) -> None:
         raise BadInput(key, f"{value!r} will not do", f"give a whole number of at least {least}")
 
 
-def _seconds(key: str, value: Any) -> None:
+def _amount(key: str, value: Any, unit: str) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and value >= 0):
-        raise BadInput(key, f"{value!r} will not do", "give a number of seconds")
+        raise BadInput(key, f"{value!r} will not do", f"give a number of {unit}")
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:

@@ -24,6 +24,7 @@ class Trial:
     seconds: float | None = None
     attempts: int = 0
     lost: tuple[str, ...] = ()  # how the attempts before the last ended, once it is finished
+    lost_seconds: float = 0.0  # what the lost attempts took together
     host: str = ""
     device: str = ""
     told: int = 0  # results that the sampler knew when it proposed this …
