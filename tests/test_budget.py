@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import pytest
 
@@ -148,6 +149,12 @@ def test_idle_hours_are_part_of_what_a_trial_costs():
     assert afford(study, [hour(0), hour(1)], use, 0, 0.0).trials == pytest.approx(4.0)
 
 
+def test_lost_attempts_are_part_of_what_a_trial_costs():
+    """One trial of an hour with three lost ones: of twelve hours two more such trials fit."""
+    study, trials = budgeted(12.0), [hour(0, lost_seconds=3 * HOUR)]
+    assert afford(study, trials, spent(study, trials, None, 0.0), 0, 0.0).trials == 2.0
+
+
 def test_the_winners_parts_are_put_by():
     """The search ends while two hours are left, and they go to the parts."""
     trials = [hour(n) for n in range(8)]
@@ -272,7 +279,7 @@ def test_what_lost_attempts_took_is_counted_to_the_last_sign_of_life(tmp_path):
 def test_a_study_ends_in_time_and_a_larger_budget_goes_on(tmp_path):
     """It overshoots by what was running at most; the stock that was held is trained then."""
     more = {"train": "tests.functions:sleep", "fixed": {"seconds": 0.1}, "n_trials": 200}
-    budget = 1.5
+    budget = 0.8
     run = make(tmp_path, gpu_hours=budget / HOUR, **more)
     assert drive(run, OneByOne(run.folder)).finished
     trials = run.trials()
@@ -310,9 +317,33 @@ def test_what_is_held_is_said_and_nobody_claims_it(tmp_path):
     assert set(run.view().finished) == {1}
 
 
+def test_a_tick_holds_what_is_beyond_the_budget_and_takes_it_back(tmp_path):
+    """With a larger budget the same trials may be claimed."""
+    run = make(tmp_path, gpu_hours=1.0)
+    Controller(run, Idle(run.folder)).tick()
+    proposed = run.view().proposed
+    run.folder.claim(Claim(0, 1, "1_0", time=time.time() - 2 * HOUR))
+    Controller(run, Idle(run.folder)).tick()
+    assert set(run.folder.held()) == proposed - {0}
+    again = make(tmp_path, gpu_hours=1000.0)
+    Controller(again, Idle(run.folder)).tick()
+    assert run.folder.held() == range(0)
+
+
+class Idle(Inline):
+    """An executor whose one job lives and does nothing."""
+
+    def slots(self):
+        """A job."""
+        return Slots(1, frozenset({("1_0", 0)}))
+
+    def submit(self, workers):
+        """Nothing."""
+
+
 def test_without_a_budget_accounting_is_never_asked(tmp_path, fake_slurm):
     """Neither by the controller nor by status; a report asks once."""
-    run = make(tmp_path, jobs=Jobs(executor="slurm"))
+    run = make(tmp_path, jobs=Jobs(executor="slurm", grace=0.0))
     Controller(run, Inline(run.folder)).tick()
     status(run)
     assert fake_slurm.calls("sacct") == []

@@ -14,7 +14,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
-from tuner import samplers
+from tuner import samplers, warm
 from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
@@ -161,7 +161,10 @@ class Controller:
         if n == len(own):
             return
         told = [dataclasses.replace(trial, value=self._loss(trial)) for trial in search]
-        for params in self.ask(study.space, told, n - len(own), study.seed, study.n_initial):
+        known = self.store.warm
+        told = warm.told(known, told, study.n_initial)
+        initial = known.initial(study.n_initial)
+        for params in self.ask(study.space, told, n - len(own), study.seed, initial):
             if not self._publish(number, params, study.sampler, pending):
                 return  # another controller was faster: look again
             pending.append(number)

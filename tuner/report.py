@@ -66,6 +66,7 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"
     text = [f"{study.name}: {len(searched(trials))} trials ({counts})"]
+    text += store.warm.lines
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
     if winner is None:

@@ -1,5 +1,6 @@
 """A run's folder as the controller sees it: the study, every trial, and what only it may write."""
 
+import dataclasses
 import json
 import platform
 import secrets
@@ -11,13 +12,15 @@ from typing import Any, final
 
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from tuner import warm
 from tuner.space import BadInput
-from tuner.study import IDENTITY, Study
-from tuner.trial import Trial
+from tuner.study import IDENTITY, Study, WarmStart
+from tuner.trial import Trial, of_proposal, of_result
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
 _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
+_WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
 
@@ -34,8 +37,9 @@ class Store:
         settings = files.read(path / "settings.json")
         if not self.run or settings is None:
             raise BadInput("", "is not a run's folder", "name a folder that tuner.run made")
-        identity = {key: self.run["study"][key] for key in IDENTITY}
+        identity = {key: self.run["study"][key] for key in IDENTITY if key in self.run["study"]}
         self.study = Study.from_table({**identity, **settings})
+        self.warm = _warm(path) if self.study.warm_start.runs else warm.Warm()
         self._results: dict[int, Trial] = {}
         self._proposals: dict[int, Proposal] = {}
         self._claims: dict[int, Claim] = {}
@@ -63,7 +67,7 @@ class Store:
         """Every trial of the run in the order of its numbers."""
         view = view or self.view()
         for result in self.folder.results(view.finished - self._results.keys()):
-            self._results[result.number] = _finished(result)
+            self._results[result.number] = of_result(result)
             self._proposals.pop(result.number, None)
             self._claims.pop(result.number, None)
         found = (self._trial(number, view) for number in range(view.size))
@@ -178,7 +182,7 @@ class Store:
         attempts = view.claims.get(number, 0)
         running = self.newest_claim(number, view) if state is State.RUNNING else None
         lost = self.folder.lost_seconds(number, attempts - (running is not None))
-        return _open(proposal, state, attempts, running, lost)
+        return of_proposal(proposal, state, attempts, running, lost)
 
 
 def create(study: Study, path: Path) -> Store:
@@ -196,21 +200,45 @@ def create(study: Study, path: Path) -> Store:
     if listed and "run.json" not in listed:
         problem = f"the folder {path} holds something else"
         raise BadInput("--folder", problem, "choose an empty or a new one")
+    told = None if "run.json" in listed else _earlier(study)
     try:
         folder.make()
         trust.check_run(path)  # nobody was faster
         identity = study.identity()
         record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
+        if told is not None:  # first: a run that has begun has it
+            files.write_once(path / _WARM, told)
         files.write_once(path / "run.json", record)
     except OSError as error:
         problem = f"the folder {path} cannot be written ({error.strerror})"
         raise BadInput("--folder", problem, "choose another") from None
     old = (files.read(path / "run.json") or {})["study"]
-    _refuse_change(old, json.loads(json.dumps(identity)))
+    old = {"warm_start": dataclasses.asdict(WarmStart()), **old}  # older runs do not name it
+    _refuse_change(json.loads(json.dumps(old)), json.loads(json.dumps(identity)))
     table = study.to_table()
     settings = {key: value for key, value in table.items() if key not in IDENTITY}
     files.replace(path / "settings.json", json.dumps(settings).encode())
     return Store(path)
+
+
+def _earlier(study: Study) -> dict[str, Any] | None:
+    """What a new run is told of earlier ones; None without any."""
+    found = []
+    for run in study.warm_start.runs:
+        try:
+            old = Store(Path(run))
+        except BadInput as error:
+            raise BadInput("warm_start.runs", f"{run} {error.problem}", error.remedy) from None
+        hash_ = str(old.run["study"].get("data_hash", ""))
+        found.append(warm.Earlier(run, old.study, old.trials(), hash_))
+    return warm.snapshot(study, study.data_hash(), found) if found else None
+
+
+def _warm(path: Path) -> warm.Warm:
+    record = files.read(path / _WARM)
+    if record is None:
+        raise BadInput("", f"has lost its {_WARM}", "restore it, or start another run")
+    return warm.load(record)
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> None:
@@ -234,49 +262,3 @@ def _number(name: str) -> int:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{n: metadata.version(n) for n in _VERSIONS}}
-
-
-def _finished(result: Result) -> Trial:
-    return Trial(
-        number=result.number,
-        state=result.state,
-        params=result.params,
-        part=result.part,
-        value=result.value,
-        reason=result.reason,
-        seed=result.seed,
-        curve=result.curve,
-        metrics=result.metrics,
-        started=result.started,
-        seconds=result.seconds,
-        attempts=result.attempts,
-        lost=result.lost,
-        lost_seconds=result.lost_seconds,
-        host=result.host,
-        device=result.device,
-        told=result.number - len(result.pending),
-        pending=len(result.pending),
-        origin=result.origin,
-        of=result.of,
-    )
-
-
-def _open(
-    proposal: Proposal, state: State, attempts: int, claim: Claim | None, lost_seconds: float
-) -> Trial:
-    return Trial(
-        number=proposal.number,
-        state=state,
-        params=proposal.params,
-        part=proposal.part,
-        seed=proposal.seed,
-        attempts=attempts,
-        started=claim.time or None if claim else None,
-        host=claim.host if claim else "",
-        device=claim.device if claim else "",
-        lost_seconds=lost_seconds,
-        told=proposal.number - len(proposal.pending),
-        pending=len(proposal.pending),
-        origin=proposal.origin,
-        of=proposal.of,
-    )

@@ -19,6 +19,8 @@ class Sampler(Protocol):
     ) -> list[dict[str, Any]]:
         """The next `n` points, to follow `trials` (a search's, in order, finished or not).
 
+        Trials of earlier runs come first and have negative numbers.
+
         Values are losses: less is better. The same arguments give the same points, and `n` at
         once are the same as one after the other with the earlier ones WAITING.
         """
@@ -35,6 +37,11 @@ def check(name: str) -> None:
     """Raise BadInput for an unknown sampler."""
     if name not in NAMES:
         raise BadInput("sampler", f"{name!r} is unknown", f"known: {', '.join(NAMES)}")
+
+
+def own(trials: Sequence[Trial]) -> int:
+    """How many of the trials are the search's own: the number of the next one."""
+    return sum(trial.number >= 0 for trial in trials)
 
 
 def point_seed(seed: int, number: int) -> int:

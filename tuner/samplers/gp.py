@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner.losses import has_value
-from tuner.samplers import point_seed
+from tuner.samplers import own, point_seed
 from tuner.samplers.random import initial
 from tuner.space import Space
 from tuner.surrogate import Surrogate
@@ -21,7 +21,7 @@ def suggest(
     Pending trials are told as what the model expects of them; the kernel is fitted on finished
     trials alone, so `n` points at once are those that one after the other would give.
     """
-    first = len(trials)
+    first = own(trials)
     modelled = sum(map(has_value, trials)) >= _ENOUGH
     spread = min(n, max(0, n_initial - first)) if modelled else n
     points = initial(space, trials, spread, seed)
