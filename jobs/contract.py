@@ -44,10 +44,8 @@ class State(StrEnum):
     PRUNED = "PRUNED"
     FAIL = "FAIL"
 
-    @property
-    def finished(self) -> bool:
-        """Whether the trial has its result."""
-        return self in (State.COMPLETE, State.PRUNED, State.FAIL)
+    def __init__(self, word: str) -> None:
+        self.finished = word in ("COMPLETE", "PRUNED", "FAIL")  # whether the trial has its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +161,12 @@ class View:
     @property
     def size(self) -> int:
         """One more than the highest number seen."""
-        return 1 + max((*self.finished, *self.files), default=-1)
+        return 1 + max(max(self.finished, default=-1), max(self.files, default=-1))
 
     @property
     def whole(self) -> bool:
         """Whether no number is missing: a gap means that the listing is old."""
-        return len(self.finished | self.proposed) == self.size
+        return len(self.finished) + len(self.proposed - self.finished) == self.size
 
     def holds(self, claim: Claim) -> bool:
         """Whether the claim still is the trial's newest, alive and without a result."""
@@ -338,7 +336,7 @@ def _result(table: Mapping[str, Any]) -> Result:
 
 
 def _table(record: Any) -> dict[str, Any]:
-    return dataclasses.asdict(record)
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _record(kind: type[Record], table: Mapping[str, Any] | None) -> Record | None:

@@ -14,7 +14,7 @@ from jobs.slot import Slot
 from jobs.worker import Orders, Worker
 from tests import made
 from tests.test_controller import drive, make
-from tuner.budget import IDLE, LOST, TESTING, Ledger, afford, spent, spent_lines
+from tuner.budget import IDLE, LOST, TESTING, Ledger, Past, afford, spent, spent_lines
 from tuner.controller import Controller
 from tuner.plan import Afford, plan
 from tuner.space import BadInput
@@ -39,9 +39,14 @@ def hour(number, state=State.COMPLETE, **more):
     return made.trial(number, value, state, started=0.0, seconds=HOUR, **more)
 
 
+def use_of(study, trials, charge, now):
+    """What the trials used."""
+    return spent(study, trials, charge, now, Past())
+
+
 def decide(study, trials, use=None, parts=(), now=HOUR):
     """What plan() does under the study's budget."""
-    use = use or spent(study, trials, None, now)
+    use = use or use_of(study, trials, None, now)
     reach = afford(study, trials, use, len(parts), now)
     return plan(study, trials, NONE, parts, 100, afford=reach)
 
@@ -53,7 +58,7 @@ def test_hours_are_told_apart_by_what_became_of_them():
         hour(4, State.RUNNING), hour(5, State.WAITING, lost_seconds=HOUR),
         hour(6, part="test", of=0),
     ]  # fmt: skip
-    use = spent(budgeted(), trials, None, now=1.5 * HOUR)
+    use = use_of(budgeted(), trials, None, now=1.5 * HOUR)
     assert use.parts == {
         "complete": 2, "pruned": 1, "failed": 1, LOST: 3, "running": 1.5, TESTING: 1,
     }  # fmt: skip
@@ -74,20 +79,20 @@ def test_hours_are_told_apart_by_what_became_of_them():
 def test_a_worker_costs_its_part_of_a_job(jobs, device, hours):
     """Of its GPUs, or of a slot."""
     study = dataclasses.replace(budgeted(), jobs=jobs)
-    assert spent(study, [hour(0, device=device)], None, 0.0).total == pytest.approx(hours)
+    assert use_of(study, [hour(0, device=device)], None, 0.0).total == pytest.approx(hours)
 
 
 def test_accounting_has_the_last_word_and_tells_the_idle_hours():
     """Start-up and waiting are what the jobs were charged beyond their trials."""
-    use = spent(budgeted(), [hour(0)], Charge(1.5, gpus=True), now=0.0)
+    use = use_of(budgeted(), [hour(0)], Charge(1.5, gpus=True), now=0.0)
     assert (use.total, use.idle, use.unit) == (1.5, 0.5, "GPU-hours")
-    lagging = spent(budgeted(), [hour(0)], Charge(0.2, gpus=True), now=0.0)
+    lagging = use_of(budgeted(), [hour(0)], Charge(0.2, gpus=True), now=0.0)
     assert (lagging.total, lagging.idle) == (1.0, 0.0)
 
 
 def test_the_table_says_what_was_spent_on_what():
     """And what nobody counted."""
-    use = spent(budgeted(), [hour(0), hour(1, State.FAIL)], None, 0.0)
+    use = use_of(budgeted(), [hour(0), hour(1, State.FAIL)], None, 0.0)
     lines = spent_lines(use.table(), 10.0)
     assert lines[0] == "Spent 2 of 10 slot-hours, by the trials' own clocks"
     assert [line.split() for line in lines[1:3]] == [["complete", "1"], ["failed", "1"]]
@@ -98,7 +103,7 @@ def test_the_table_says_what_was_spent_on_what():
 def test_without_a_budget_nothing_is_held_back():
     """`n_trials` alone ends such a study."""
     study = budgeted(hours=None)
-    assert afford(study, [hour(0)], spent(study, [hour(0)], None, 0.0), 3, 0.0) == Afford()
+    assert afford(study, [hour(0)], use_of(study, [hour(0)], None, 0.0), 3, 0.0) == Afford()
 
 
 def test_no_more_is_proposed_than_the_budget_reaches_for():
@@ -129,7 +134,7 @@ def test_running_trials_are_let_end():
 def test_before_any_result_running_trials_are_taken_to_be_halfway():
     """Four that have run for an hour: at least four more hours, so twelve leave room for two."""
     trials = [hour(n, State.RUNNING) for n in range(4)]
-    reach = afford(budgeted(12.0), trials, spent(budgeted(12.0), trials, None, HOUR), 0, HOUR)
+    reach = afford(budgeted(12.0), trials, use_of(budgeted(12.0), trials, None, HOUR), 0, HOUR)
     assert reach.trials == pytest.approx(2.0)
 
 
@@ -138,21 +143,21 @@ def test_a_long_runner_is_judged_by_those_that_lasted_as_long():
     trials = [hour(0), hour(1), dataclasses.replace(hour(2), seconds=5 * HOUR)]
     trials.append(hour(3, State.RUNNING))
     study = budgeted(20.0)
-    reach = afford(study, trials, spent(study, trials, None, 2 * HOUR), 0, 2 * HOUR)
+    reach = afford(study, trials, use_of(study, trials, None, 2 * HOUR), 0, 2 * HOUR)
     assert reach.trials == pytest.approx((20 - 7 - 2 - 3) / (7 / 3))
 
 
 def test_idle_hours_are_part_of_what_a_trial_costs():
     """Two trials of an hour, and an hour of start-up: each costs one and a half."""
     study = budgeted(9.0)
-    use = spent(study, [hour(0), hour(1)], Charge(3.0, gpus=True), 0.0)
+    use = use_of(study, [hour(0), hour(1)], Charge(3.0, gpus=True), 0.0)
     assert afford(study, [hour(0), hour(1)], use, 0, 0.0).trials == pytest.approx(4.0)
 
 
 def test_lost_attempts_are_part_of_what_a_trial_costs():
     """One trial of an hour with three lost ones: of twelve hours two more such trials fit."""
     study, trials = budgeted(12.0), [hour(0, lost_seconds=3 * HOUR)]
-    assert afford(study, trials, spent(study, trials, None, 0.0), 0, 0.0).trials == 2.0
+    assert afford(study, trials, use_of(study, trials, None, 0.0), 0, 0.0).trials == 2.0
 
 
 def test_the_winners_parts_are_put_by():

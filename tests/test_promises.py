@@ -245,7 +245,7 @@ MUTATIONS = (
     ),
     Mutation(
         "what is unfinished is swept too", "is swept before", store.Store, "sweep",
-        "view.finished & view.files.keys()", "view.files.keys()",
+        " if number in view.finished", "",
     ),
     Mutation(
         "surplus workers are replaced", "jobs; .* allowed", controller, "plan",

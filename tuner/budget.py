@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs import slurm
 from jobs.accounting import Account, Charge, gpus_asked
 from jobs.contract import SEARCH, State
@@ -14,6 +17,7 @@ from tuner.store import Store
 from tuner.study import Jobs, Study
 from tuner.trial import Trial
 
+Costs = NDArray[np.float64]
 IDLE, LOST, TESTING = "start-up and idle", "lost attempts", "testing the winner"
 _KINDS = {
     State.COMPLETE: "complete",
@@ -30,6 +34,7 @@ class Spent:
     parts: Mapping[str, float]
     charged: float | None  # None: nobody keeps accounts
     gpus: bool
+    ended: Sequence[float] = ()  # what each finished trial of the search cost
 
     @property
     def total(self) -> float:
@@ -53,19 +58,43 @@ class Spent:
         return {"total": self.total, "unit": self.unit, "by": by, "on": rows}
 
 
-def spent(study: Study, trials: Sequence[Trial], charge: Charge | None, now: float) -> Spent:
-    """What the trials used, each by what became of it, beside what the jobs were charged."""
-    parts = dict.fromkeys(("complete", "pruned", "failed", LOST, "running", TESTING), 0.0)
-    for trial in trials:
-        share = _share(study.jobs, trial)
-        parts[LOST] += share * trial.lost_seconds
-        if trial.state is not State.WAITING:
-            kind = _KINDS[trial.state] if trial.part == SEARCH else TESTING
-            parts[kind] += share * _seconds(trial, now)
-    gpus = bool(gpus_asked(study.jobs.slurm)) or any(trial.device for trial in trials)
-    if charge is None:
-        return Spent(parts, None, gpus)
-    return Spent(parts, charge.hours, charge.gpus)
+@final
+class Past:
+    """What finished trials used: that never changes, so each is counted once."""
+
+    def __init__(self) -> None:
+        self.parts = dict.fromkeys(("complete", "pruned", "failed", LOST, "running", TESTING), 0.0)
+        self.ended: list[float] = []
+        self.gpus = False
+        self._seen: set[int] = set()
+
+    def count(self, jobs: Jobs, trials: Sequence[Trial]) -> None:
+        """Count those that are new."""
+        seen = self._seen
+        for trial in [t for t in trials if t.state.finished and t.number not in seen]:
+            seen.add(trial.number)
+            _add(self.parts, jobs, trial, 0.0)
+            self.gpus = self.gpus or bool(trial.device)
+            if trial.part == SEARCH:
+                self.ended.append(_cost(jobs, trial, 0.0))
+
+
+def spent(
+    study: Study, trials: Sequence[Trial], charge: Charge | None, now: float, past: Past
+) -> Spent:
+    """What the trials used, each by what became of it, beside what the jobs were charged.
+
+    Side effect: new finished trials are counted into the past.
+    """
+    past.count(study.jobs, trials)
+    parts, open_ = dict(past.parts), [t for t in trials if not t.state.finished]
+    for trial in open_:
+        _add(parts, study.jobs, trial, now)
+    if charge is not None:
+        return Spent(parts, charge.hours, charge.gpus, past.ended)
+    asked = bool(gpus_asked(study.jobs.slurm))
+    gpus = asked or past.gpus or any(trial.device for trial in open_)
+    return Spent(parts, None, gpus, past.ended)
 
 
 def afford(
@@ -78,22 +107,21 @@ def afford(
     """
     if study.gpu_hours is None or use is None:
         return Afford()
-    cost = {t.number: _cost(study.jobs, t, now) for t in trials if t.state is not State.WAITING}
-    search = [t for t in trials if t.part == SEARCH]
-    ended = [cost[t.number] for t in search if t.state.finished]
-    running = [cost[t.number] for t in search if t.state is State.RUNNING]
+    jobs, ended = study.jobs, np.sort(np.asarray(use.ended, float))
+    open_ = [t for t in trials if t.part == SEARCH and not t.state.finished]
+    running = [_cost(jobs, t, now) for t in open_ if t.state is State.RUNNING]
     begun = max(1, len(ended) + len(running))
-    each = _mean(ended or [2 * so_far for so_far in running]) + (use.idle or 0.0) / begun
-    left = study.gpu_hours - use.total - sum(_rest(so_far, ended) for so_far in running)
+    mean = float(ended.mean()) if len(ended) else 2 * sum(running) / begun
+    each = mean + (use.idle or 0.0) / begun
+    left = study.gpu_hours - use.total - _rest(np.array(running), ended)
     won = best(study, trials)
-    of_winner = cost[won.number] if won else each
+    of_winner = _cost(jobs, won, now) if won else each
     tests = [t for t in trials if won and t.of == won.number]
-    tested = sum(cost.get(t.number, 0.0) for t in tests)
+    so_far = [_cost(jobs, t, now) for t in tests if t.state is not State.WAITING]
     # Tests that cost less than was put by leave nothing for the search: its winner is final.
-    search_left = left + tested - max(tested, of_winner * parts)
-    open_ = [of_winner - cost.get(t.number, 0.0) for t in tests if not t.state.finished]
-    parts_left = left - sum(max(0.0, hours) for hours in open_)
-    return Afford(_times(search_left, each), _times(parts_left, of_winner))
+    search_left = left + sum(so_far) - max(sum(so_far), of_winner * parts)
+    goes_on = [max(0.0, of_winner - _cost(jobs, t, now)) for t in tests if not t.state.finished]
+    return Afford(_times(search_left, each), _times(left - sum(goes_on), of_winner))
 
 
 def spent_lines(table: Mapping[str, Any], budget: float | None) -> list[str]:
@@ -121,6 +149,7 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         jobs = store.study.jobs
         self.store = store
+        self._past = Past()
         self._account = (
             Account(slurm.job_name(store.id), gpus_asked(jobs.slurm))
             if jobs.executor == "slurm" else None
@@ -129,7 +158,16 @@ class Ledger:
     def spent(self, trials: Sequence[Trial]) -> Spent:
         """What the run has used until now."""
         charge = self._account.charge(self.store.began()) if self._account else None
-        return spent(self.store.study, trials, charge, time.time())
+        return spent(self.store.study, trials, charge, time.time(), self._past)
+
+
+def _add(parts: dict[str, float], jobs: Jobs, trial: Trial, now: float) -> None:
+    share = _share(jobs, trial)
+    parts[LOST] += share * trial.lost_seconds
+    if trial.state is not State.WAITING:
+        parts[_KINDS[trial.state] if trial.part == SEARCH else TESTING] += share * _seconds(
+            trial, now
+        )
 
 
 def _cost(jobs: Jobs, trial: Trial, now: float) -> float:
@@ -149,14 +187,17 @@ def _share(jobs: Jobs, trial: Trial) -> float:
     return (1 / jobs.workers_per_gpu if trial.device else 1.0) / 3600
 
 
-def _rest(so_far: float, ended: Sequence[float]) -> float:
-    """What a running trial is expected to take yet."""
-    longer = [cost - so_far for cost in ended if cost > so_far]
-    return _mean(longer) if longer else so_far
+def _rest(running: Costs, ended: Costs) -> float:
+    """What running trials are expected to take yet, from what each took so far.
 
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    `ended` are the costs of finished ones, sorted.
+    """
+    if not len(running):
+        return 0.0
+    longer = len(ended) - np.searchsorted(ended, running, side="right")  # (running,)
+    sums = np.append(np.cumsum(ended[::-1])[::-1], 0.0)[len(ended) - longer]
+    rest = np.where(longer > 0, sums / np.maximum(longer, 1) - running, running)
+    return float(rest.sum())
 
 
 def _times(hours: float, each: float) -> float:

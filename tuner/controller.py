@@ -21,7 +21,7 @@ from tuner.plan import best, plan, used_up
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
-from tuner.trial import Trial
+from tuner.trial import Trial, counts
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
 _UNREAD_TICKS = 90  # on a shared disk three times the minute that a file may be late
@@ -58,6 +58,8 @@ class Controller:
         self._began = time.time()
         self._unread = 0  # ticks in a row
         self._known = store.view().finished
+        self._works = False  # some trial did not fail as all others did
+        self._told: dict[int, Trial] = {}
         self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
 
     def tick(self) -> Status:
@@ -97,12 +99,13 @@ class Controller:
 
         Raises BadInput where it stays so.
         """
-        missing = set(range(view.size)) - {trial.number for trial in trials}
+        missing = view.size > len(trials)
         self._unread = self._unread + 1 if missing else 0
         if self._unread > _UNREAD_TICKS:
-            problem = f"holds a file of trial {min(missing)} that cannot be read"
+            number = min(set(range(view.size)) - {trial.number for trial in trials})
+            problem = f"holds a file of trial {number} that cannot be read"
             raise BadInput("", problem, "restore it, or start another run")
-        return bool(missing)
+        return missing
 
     def _bury(self, before: View, slots: Slots, view: View) -> None:
         """Give up attempts whose job has ended without their result, after a grace.
@@ -149,8 +152,9 @@ class Controller:
             return
         study = self.study
         search = [trial for trial in trials if trial.part == SEARCH]
-        pending = [trial.number for trial in trials if not trial.state.finished]
-        own = study.enqueue[sum(t.origin == "enqueue" for t in search) :][:n]
+        pending = sorted(view.proposed - view.finished)
+        tried = sum(t.origin == "enqueue" for t in search) if study.enqueue else 0
+        own = study.enqueue[tried:][:n]
         number = view.size
         for params in own:
             if not self._publish(number, dict(params), "enqueue", pending):
@@ -160,9 +164,8 @@ class Controller:
             number += 1
         if n == len(own):
             return
-        told = [dataclasses.replace(trial, value=self._loss(trial)) for trial in search]
         known = self.store.warm
-        told = warm.told(known, told, study.n_initial)
+        told = warm.told(known, self._as_losses(search), study.n_initial)
         initial = known.initial(study.n_initial)
         for params in self.ask(study.space, told, n - len(own), study.seed, initial):
             if not self._publish(number, params, study.sampler, pending):
@@ -177,7 +180,7 @@ class Controller:
         )
 
     def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
-        won = best(self.study, trials)
+        won = best(self.study, trials) if parts else None
         for number, part in enumerate(parts, start=view.size):
             assert won is not None  # parts are due for a winner only
             proposal = Proposal(
@@ -186,15 +189,24 @@ class Controller:
             if not self.store.folder.propose(proposal):
                 return
 
-    def _loss(self, trial: Trial) -> float | None:
-        return None if trial.value is None else self.study.sign * trial.value
+    def _as_losses(self, search: Sequence[Trial]) -> Sequence[Trial]:
+        """The search as a sampler wants it: less is better."""
+        if self.study.direction == "minimize":
+            return search
+        told = self._told  # a cache: a hundred thousand trials are not turned anew each time
+        for trial in search:
+            if trial.value is not None and trial.number not in told:
+                told[trial.number] = dataclasses.replace(trial, value=-trial.value)
+        return [told.get(trial.number, trial) for trial in search]
 
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         """Why going on would only waste GPU-hours, written down as the wish to stop."""
-        new = [t for t in trials if t.state.finished and t.number not in self._known]
+        done = () if self._works else (t for t in trials if t.state.finished)
+        new = [trial for trial in done if trial.number not in self._known]
         reasons = {t.reason if t.state is State.FAIL else "" for t in new}
+        self._works = self._works or len(reasons) > 1 or "" in reasons
         why = ""
-        if len(new) >= _SAME_ERRORS and len(reasons) == 1 and reasons != {""}:
+        if len(new) >= _SAME_ERRORS and not self._works:
             why = f"the first {len(new)} trials all failed with: {reasons.pop()}"
         elif failing := self.executor.failing(self._began):
             why = f"three submissions in a row brought no working worker: {failing}"
@@ -203,14 +215,13 @@ class Controller:
         return why
 
     def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
-        counts = {state.value: sum(t.state is state for t in trials) for state in State}
         self.store.sign_of_life(
             {
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "job": os.environ.get("SLURM_JOB_ID", ""),
                 "time": time.time(),
-                "trials": counts,
+                "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
                 "spent": spent and spent.table(),
             }

@@ -49,17 +49,19 @@ def plan(
     `parts` are those that the data set has for a winner. Without an answer about slots nothing is
     submitted: a job too many costs a GPU.
     """
-    search = [trial for trial in trials if trial.part == SEARCH]
-    hold = _hold(search, afford)
-    open_ = [t for t in trials if not t.state.finished and t.number not in hold]
+    asked = len([1 for trial in trials if trial.part == SEARCH])
+    open_ = [trial for trial in trials if not trial.state.finished]
+    hold = _hold(open_, afford)
+    open_ = [trial for trial in open_ if trial.number not in hold]
+    search = [trial for trial in open_ if trial.part == SEARCH]
     unfinished = len(open_)
     workers = min(study.jobs.n_workers, capacity)
     room = workers + stock(workers) - unfinished
-    waiting = sum(t.part == SEARCH and t.state is State.WAITING for t in open_)
-    more = min(study.n_trials - len(search), _whole(afford.trials) - waiting)
+    waiting = sum(trial.state is State.WAITING for trial in search)
+    more = min(study.n_trials - asked, _whole(afford.trials) - waiting)
     propose = 0 if hold else max(0, min(room, more))
-    searched = len(search) >= study.n_trials or afford.trials < 1
-    over = searched and not any(trial.part == SEARCH for trial in open_)
+    searched = asked >= study.n_trials or afford.trials < 1
+    over = searched and not search
     due = _parts_due(study, trials, parts)[: _whole(afford.parts)] if over else ()
     wanted = min(workers, unfinished + propose + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
@@ -77,9 +79,11 @@ def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
     Of equal ones, as accuracies often are, the one that reported the lowest `loss`, then the
     earliest.
     """
-    done = [(value, t) for t in trials if math.isfinite(value := loss(study, t))]
-    lowest = min((value for value, _ in done), default=math.nan)
-    level = [trial for value, trial in done if value == lowest]
+    complete, extreme = State.COMPLETE, min if study.sign > 0 else max
+    values = [t.value for t in trials if t.state is complete and t.part == SEARCH]
+    finite = filter(math.isfinite, (value for value in values if value is not None))
+    target = extreme(finite, default=math.nan)
+    level = [t for t in trials if t.value == target and math.isfinite(loss(study, t))]
     if len(level) == 1:
         return level[0]
     return min(level, key=lambda trial: (_lowest_reported(trial), trial.number), default=None)
@@ -107,11 +111,12 @@ def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
     )
 
 
-def _hold(search: Sequence[Trial], afford: Afford) -> range:
+def _hold(unfinished: Sequence[Trial], afford: Afford) -> range:
     """The waiting trials that the budget does not reach for: all of them from a number on."""
+    search = [trial for trial in unfinished if trial.part == SEARCH]
     waiting = [trial.number for trial in search if trial.state is State.WAITING]
     beyond = waiting[_whole(afford.trials) :]
-    return range(beyond[0], search[-1].number + 1) if beyond else range(0)
+    return range(beyond[0], beyond[-1] + 1) if beyond else range(0)
 
 
 def _whole(times: float) -> int:

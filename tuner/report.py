@@ -57,7 +57,7 @@ def write(store: Store) -> None:
     _surrogate(store, trials)
     test = tested(store, trials)
     _save(store, "best.json", _document(store, trials, test))
-    print("\n".join([*summary(store, trials, test), *_spending(store, trials)]))
+    print("\n".join(summary(store, trials, test)))
 
 
 def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
@@ -70,7 +70,7 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
     if winner is None:
-        return [*text, "No trial is complete yet.", f"Figures: {store.folder.report}"]
+        return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
     text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
     width = max((len(name) for name in winner.params), default=0)
     text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
@@ -80,7 +80,11 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
         text += group_lines(test.left_out, test.groups)
     if test.missing:
         text.append(f"No test score: {test.missing}.")
-    return [*text, f"Figures: {store.folder.report}"]
+    return [*text, *_spending(store, trials), _figures(store)]
+
+
+def _figures(store: Store) -> str:
+    return f"Figures: {store.folder.report}"
 
 
 def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from jobs import files
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
-from tuner.budget import held_lines, spent, spent_lines
+from tuner.budget import Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
 from tuner.drive import ALIVE_WITHIN, resume_line
 from tuner.plan import best
@@ -35,7 +35,7 @@ def status(store: Store) -> dict[str, Any]:
         "gpu_hours": store.study.gpu_hours,
         # Asks Slurm nothing: without a budget nobody has, and the trials' own clocks must do.
         "spent": store.last_sign().get("spent")
-        or spent(store.study, trials, None, time.time()).table(),
+        or spent(store.study, trials, None, time.time(), Past()).table(),
         "held": len([t for t in again if t.number in store.folder.held()]),
         "best": won and {"number": won.number, "value": won.value, "params": won.params},
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),

@@ -5,7 +5,7 @@ import json
 import platform
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
@@ -66,11 +66,14 @@ class Store:
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
         view = view or self.view()
-        for result in self.folder.results(view.finished - self._results.keys()):
+        known = self._results
+        for result in self.folder.results([n for n in view.finished if n not in known]):
             self._results[result.number] = of_result(result)
             self._proposals.pop(result.number, None)
             self._claims.pop(result.number, None)
-        found = (self._trial(number, view) for number in range(view.size))
+        found = list(map(known.get, range(view.size)))
+        for number in view.proposed - view.finished:
+            found[number] = self._open(number, view)
         return [trial for trial in found if trial is not None]
 
     def claims(self, view: View) -> list[Claim]:
@@ -124,18 +127,22 @@ class Store:
 
     def sweep(self, view: View) -> None:
         """Remove what open/ still holds of finished trials, and all but the best weights."""
-        for number in view.finished & view.files.keys():
+        for number in (number for number in view.files if number in view.finished):
             files.remove(self.folder.open / name for name in view.files[number])
         files.sweep_drafts(self.folder.open)
 
-    def keep_best(self, trials: list[Trial]) -> None:
-        """Remove the finished checkpoints of all but the best few and the winner's parts."""
-        done = [t for t in trials if t.part == SEARCH and t.value is not None]
+    def keep_best(self, trials: Sequence[Trial]) -> None:
+        """Remove the finished checkpoints of all but the best few and the winner's parts.
+
+        `trials` are all of the run's.
+        """
+        held = {name: _number(name) for name in files.names(self.folder.weights)}
+        of = {n: trials[n] for n in {*held.values()} if 0 <= n < len(trials)}
+        passed = [t for t in of.values() if t.state.finished and t.part == SEARCH]
+        done = [t for t in passed if t.value is not None]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
-        keep = {t.number for t in best} | {t.number for t in trials if t.part != SEARCH}
-        passed = {t.number for t in trials if t.state.finished} - keep
-        held = files.names(self.folder.weights)
-        files.remove(self.folder.weights / name for name in held if _number(name) in passed)
+        gone = {t.number for t in passed} - {t.number for t in best}
+        files.remove(self.folder.weights / name for name, n in held.items() if n in gone)
 
     def sign_of_life(self, record: Mapping[str, Any]) -> None:
         """Replace controller.json."""
@@ -171,9 +178,7 @@ class Store:
         """Seconds from a claim to its last sign of life, by which a dead one is counted."""
         return max(0.0, self.newest_file(claim) - claim.time) if claim.time else 0.0
 
-    def _trial(self, number: int, view: View) -> Trial | None:
-        if number in self._results:
-            return self._results[number]
+    def _open(self, number: int, view: View) -> Trial | None:
         proposal = self._proposals.get(number) or self.folder.proposal(number)
         state = view.state(number)
         if proposal is None or state is None:

@@ -33,6 +33,12 @@ class Trial:
     of: int | None = None  # the search trial whose params a test part trains
 
 
+def counts(trials: Sequence[Trial]) -> dict[State, int]:
+    """How many of the trials are in each state."""
+    states = [trial.state for trial in trials]
+    return {state: states.count(state) for state in State}
+
+
 def of_result(result: Result) -> Trial:
     """A finished trial."""
     return Trial(

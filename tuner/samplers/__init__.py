@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -40,8 +41,8 @@ def check(name: str) -> None:
 
 
 def own(trials: Sequence[Trial]) -> int:
-    """How many of the trials are the search's own: the number of the next one."""
-    return sum(trial.number >= 0 for trial in trials)
+    """How many of the trials are the search's own, which come last: the number of the next one."""
+    return len(trials) - bisect_left(trials, 0, key=lambda trial: trial.number)
 
 
 def point_seed(seed: int, number: int) -> int:
