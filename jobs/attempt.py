@@ -12,7 +12,7 @@ from typing import Any, final
 
 from jobs import files
 from jobs.contract import Claim, RunFolder
-from models.train import Stop, from_bytes, to_bytes
+from models.protocols import Stop
 
 _LOOK_EVERY = 30.0  # seconds between looks at the shared disk; an admin counts these
 _CHECKPOINT_SHARE = 0.05  # of the training time may go into writing checkpoints
@@ -83,6 +83,8 @@ class Attempt:
         self._saves = True
         due = time.monotonic() - self._saved > self._save_cost / _CHECKPOINT_SHARE
         if due or last or self.ending is Ending.RELEASED:
+            from models.train import to_bytes  # noqa: PLC0415 - torch, for those who save
+
             started = time.monotonic()
             data = to_bytes({"step": step, "state": state(), "curve": [*self._curve.values()]})
             self._patiently(lambda: files.replace(self._checkpoint, data))
@@ -163,8 +165,12 @@ class Attempt:
         if path.name not in self._patiently(lambda: files.names(path.parent)):
             return None
         data = self._patiently(lambda: files.read_bytes(path))
+        if data is None:
+            return None
+        from models.train import from_bytes  # noqa: PLC0415 - torch, where there is something
+
         try:
-            return None if data is None else from_bytes(data)
+            return from_bytes(data)
         except Exception:  # a torn file of a crashed server is like no file
             return None
 

@@ -25,6 +25,7 @@ SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 SUBMITTED = "submitted.json"  # Slurm said that it took the submission
 HOLD = "hold.json"  # by the controller: waiting trials that the budget does not reach for
+FULL = "trials_per_job"  # how a worker ended whose job has trained what it was to
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")

@@ -14,8 +14,8 @@ from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
 from jobs.contract import SEARCH, Lost, Proposal, Result, State
 from jobs.reasons import CANCELLED
-from models import train as training
 from models.data import Dataset
+from models.protocols import Checkpoint, Report, Stop
 
 
 class Train(Protocol):
@@ -25,8 +25,8 @@ class Train(Protocol):
         self,
         params: Mapping[str, Any],
         data: Dataset | None,
-        report: training.Report,
-        checkpoint: training.Checkpoint,
+        report: Report,
+        checkpoint: Checkpoint,
         seed: int,
         /,
     ) -> float:
@@ -47,7 +47,7 @@ def outcome(
     started = time.time()
     try:
         value, metrics = _train(attempt, proposal, params, train, data)
-    except training.Stop:
+    except Stop:
         return _stopped(attempt, proposal, started)
     except Exception as error:
         trace = traceback.format_exc()
@@ -70,7 +70,9 @@ def _train(
     if proposal.part == SEARCH:
         return float(train(params, data, attempt.report, attempt, proposal.seed)), {}
     assert data is not None  # only data with a test part gets such a proposal
-    found = training.evaluate(params, data, attempt.report, attempt, proposal.seed, proposal.part)
+    from models.train import evaluate  # noqa: PLC0415 - torch: a user's own function may not need it
+
+    found = evaluate(params, data, attempt.report, attempt, proposal.seed, proposal.part)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, truth=found.truth, prediction=found.prediction, index=found.index)
     path = attempt.folder.predictions(proposal.number)

@@ -2,17 +2,18 @@
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
 
 from models.fold import MODELS, Fold, options
+from models.protocols import Checkpoint, Report, State, Stop
 from models.split import Array, Dataset
 
-State = dict[str, Any]
+__all__ = ["Checkpoint", "Evaluation", "Report", "Stop", "evaluate", "train"]
 
 # What a study may set or search besides the model's own arguments, and what holds otherwise.
 DEFAULTS: Mapping[str, Any] = {
@@ -26,33 +27,6 @@ DEFAULTS: Mapping[str, Any] = {
     "bins": 0,  # series: quantile bins of each feature, as further features; 0 for none
     "schedule": "constant",  # or "cosine": to zero over `epochs`
 }
-
-
-class Stop(BaseException):
-    """Raised by `report` or `save` where a trial must end: pruned, fenced, or out of time.
-
-    No error, and not to be caught by training code, nor by its `except Exception`.
-    """
-
-
-class Report(Protocol):
-    """Records one epoch, from step 0; may raise Stop."""
-
-    def __call__(self, step: int, **metrics: float) -> None:
-        """Metrics are in real units."""
-        ...
-
-
-class Checkpoint(Protocol):
-    """Where a trial's state survives its process."""
-
-    def load(self) -> State | None:
-        """The newest state, None at a first start."""
-        ...
-
-    def save(self, step: int, state: Callable[[], State], last: bool = False) -> None:
-        """Write `state()` if it is time, and always when `last`; may raise Stop."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,7 @@ MUTATIONS = (
         "a result can be replaced", "taken away or replaced", contract.RunFolder, "publish",
         "files.write_once(path, _table(result))",
         "files.replace(path, __import__('json').dumps(_table(result)).encode()) is None",
-        Faults(stop=0.02, node=0.9, squeue=0.9),
+        Faults(stop=0.01, node=0.9, squeue=0.9),
     ),
     Mutation(
         "what is unfinished is swept too", "is swept before", store.Store, "sweep",
@@ -249,7 +249,7 @@ MUTATIONS = (
     ),
     Mutation(
         "surplus workers are replaced", "jobs; .* allowed", controller, "plan",
-        "min(workers, unfinished + propose + len(due))", "workers",
+        "min(workers, unfinished + max(0, left) + len(due))", "workers",
     ),
     Mutation(
         "an unreadable file counts as none", "nobody asked for|no replay",

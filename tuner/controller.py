@@ -7,6 +7,7 @@ import dataclasses
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
-from tuner import samplers, warm
+from tuner import pace, samplers, warm
 from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
@@ -25,6 +26,7 @@ from tuner.trial import Trial, counts
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
 _UNREAD_TICKS = 90  # on a shared disk three times the minute that a file may be late
+_PERIODS = 9  # newest ones, by whose median the stock is measured
 _SAME_ERRORS = 3  # first results that all fail alike: the study is at fault, not the point
 
 
@@ -57,6 +59,9 @@ class Controller:
         self._grace = default if after is None else after
         self._began = time.time()
         self._unread = 0  # ticks in a row
+        self._periods: deque[float] = deque(maxlen=_PERIODS)
+        self._topped_up: float | None = None  # when last
+        self._pace = pace.UNMEASURED
         self._known = store.view().finished
         self._works = False  # some trial did not fail as all others did
         self._told: dict[int, Trial] = {}
@@ -79,11 +84,17 @@ class Controller:
             return Status(trials, slots, stopped=stopped)
         if self._unreadable(trials, view):
             return Status(trials, slots)
+        workers = min(self.study.jobs.n_workers, self.executor.capacity)
+        self._pace = pace.measured(self._periods, trials, workers)
         reach = afford(self.study, trials, spent, len(self.parts), time.time())
-        todo = plan(self.study, trials, slots, self.parts, self.executor.capacity, afford=reach)
+        todo = plan(
+            self.study, trials, slots, self.parts, self.executor.capacity,
+            pace=self._pace, afford=reach,
+        )  # fmt: skip
         if todo.hold != self.store.folder.held():
             self.store.hold(todo.hold)
         self._propose(todo.propose, trials, view)
+        self._note_period()
         self._propose_parts(todo.parts, trials, view)
         if todo.submit:
             try:
@@ -93,6 +104,25 @@ class Controller:
         self.executor.tidy()
         self.store.keep_best(trials)
         return Status(trials, slots, finished=todo.finished, spent=spent)
+
+    def get_ready(self, status: Status) -> None:
+        """Import what later asks need, once workers are busy."""
+        if any(trial.state is State.RUNNING for trial in status.trials):
+            samplers.load(self.study.sampler)
+
+    def pause(self) -> float:
+        """Seconds until the next tick is due: the busier the workers, the fewer."""
+        longest = self.executor.tick
+        if self._unread:  # which is counted in ticks
+            return longest
+        workers = min(self.study.jobs.n_workers, self.executor.capacity)
+        return pace.pause(longest, workers, self._pace)
+
+    def _note_period(self) -> None:
+        now = time.monotonic()
+        if self._topped_up is not None:
+            self._periods.append(now - self._topped_up)
+        self._topped_up = now
 
     def _unreadable(self, trials: Sequence[Trial], view: View) -> bool:
         """Whether a listed file cannot be read, which makes the view an old one: plan nothing.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jobs.contract import SEARCH, State
 from jobs.executor import Slots
 from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
+from tuner.pace import UNMEASURED, Pace, stock
 from tuner.study import Study
 from tuner.trial import Trial
 
@@ -42,6 +43,7 @@ def plan(
     parts: Sequence[str],
     capacity: int,
     *,
+    pace: Pace = UNMEASURED,
     afford: Afford = Afford(),
 ) -> Plan:
     """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
@@ -51,26 +53,33 @@ def plan(
     """
     asked = len([1 for trial in trials if trial.part == SEARCH])
     open_ = [trial for trial in trials if not trial.state.finished]
+    finished = asked - sum(trial.part == SEARCH for trial in open_)
     hold = _hold(open_, afford)
     open_ = [trial for trial in open_ if trial.number not in hold]
     search = [trial for trial in open_ if trial.part == SEARCH]
-    unfinished = len(open_)
-    workers = min(study.jobs.n_workers, capacity)
-    room = workers + stock(workers) - unfinished
     waiting = sum(trial.state is State.WAITING for trial in search)
-    more = min(study.n_trials - asked, _whole(afford.trials) - waiting)
-    propose = 0 if hold else max(0, min(room, more))
+    left = max(0, min(study.n_trials - asked, _whole(afford.trials) - waiting))
+    workers = min(study.jobs.n_workers, capacity)
+    running = sum(trial.state is State.RUNNING for trial in open_)
+    room = _room(study.n_initial - finished, running, slots, workers, pace)
+    propose = max(0, min(left, room - len(open_)))
     searched = asked >= study.n_trials or afford.trials < 1
     over = searched and not search
     due = _parts_due(study, trials, parts)[: _whole(afford.parts)] if over else ()
-    wanted = min(workers, unfinished + propose + len(due))
+    wanted = min(workers, len(open_) + left + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
-    return Plan(hold, propose, due, submit, searched and not unfinished and not due)
+    return Plan(hold, propose, due, submit, searched and not open_ and not due)
 
 
-def stock(workers: int) -> int:
-    """Waiting trials beyond the slots: enough that a worker finds one, too few to grow old."""
-    return max(1, workers // 4)
+def _room(first: int, running: int, slots: Slots | None, workers: int, pace: Pace) -> int:
+    """How many trials may be unfinished: one a worker at work, and the stock.
+
+    A job that waits in the queue, perhaps for hours, gets its point when it starts, so that the
+    point is a fresh one; only the first points depend on no result, and wait for it.
+    """
+    at_work = 0 if slots is None else min(workers, slots.workers - slots.queued)
+    deep = stock(workers, pace)
+    return max(max(running, at_work) + deep, min(workers + deep, first))
 
 
 def best(study: Study, trials: Sequence[Trial]) -> Trial | None:

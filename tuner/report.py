@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from tuner import baselines, surrogate
 from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
 from tuner.dependence import dependence
+from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plan import best
 from tuner.plots import convergence, importance, process
@@ -71,6 +73,11 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
     if winner is None:
         return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
+    if shares := known(study, trials):
+        text.append(
+            f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
+            f" point; {shares.when_trained:.0%} were there when its training began."
+        )
     text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
     width = max((len(name) for name in winner.params), default=0)
     text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
@@ -206,9 +213,14 @@ def main() -> None:
     """Write a run's report and print its summary, at any time."""
     parser = argparse.ArgumentParser("python -m tuner.report", description=main.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
-    run = parser.parse_args().run
-    with guarded(run):
-        write(Store(run))
+    parser.add_argument(
+        "--refresh", action="store_true", help="only what is cheap, at the lowest priority"
+    )
+    arguments = parser.parse_args()
+    if arguments.refresh:
+        os.nice(19)
+    with guarded(arguments.run):
+        (refresh if arguments.refresh else write)(Store(arguments.run))
 
 
 if __name__ == "__main__":

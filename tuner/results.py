@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jobs.contract import SEARCH, State
+from tuner.known import there_at_start
 from tuner.plan import loss
 from tuner.space import Categorical, Int
 from tuner.study import Study
@@ -57,6 +58,7 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     - `started` (UTC), `seconds`, `attempts`, `host`, `device`
     - `epochs_trained`, `best_epoch` (from 0)
     - `told`, `pending`: how many trials the sampler knew finished and unfinished
+    - `there_at_start`: how many of the trials before it had a result when its training began
 
     A parameter with the name of one of our columns keeps it; ours then is called `trial_<name>`.
     """
@@ -65,7 +67,7 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     before = {"iteration": [t.number for t in rows], "loss": [loss(study, t) for t in rows]}
     ours = [
         {f"trial_{name}" if name in given else name: column for name, column in group.items()}
-        for group in (before, _columns(study, rows))
+        for group in (before, _columns(study, rows, there_at_start(trials)))
     ]
     return pd.DataFrame({**ours[0], **given, **ours[1]})
 
@@ -85,7 +87,7 @@ def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> "pd.Series[Any
     return pd.Series(values, dtype="Int64" if isinstance(kind, Int) else "Float64")
 
 
-def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
+def _columns(study: Study, rows: Sequence[Trial], there: Mapping[int, int]) -> dict[str, Any]:
     return {
         "state": [str(t.state) for t in rows],
         "value": pd.Series([t.value for t in rows], dtype="Float64"),
@@ -101,6 +103,7 @@ def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
         "best_epoch": pd.Series([chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"),
         "told": [t.told for t in rows],
         "pending": [t.pending for t in rows],
+        "there_at_start": pd.Series([there.get(t.number) for t in rows], dtype="Int64"),
     }
 
 

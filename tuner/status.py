@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobs.submissions import black_holes
 from tuner.budget import Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
 from tuner.drive import ALIVE_WITHIN, resume_line
+from tuner.known import known
 from tuner.plan import best
 from tuner.store import Store
 
@@ -41,6 +43,7 @@ def status(store: Store) -> dict[str, Any]:
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
+        "known": (shares := known(store.study, trials)) and asdict(shares),
         "controller": store.last_sign(),
         "to_go_on": resume_line(store),
     }

@@ -42,7 +42,8 @@ class Jobs:
     executor: Literal["local", "slurm"] = "local"
     n_workers: int = 4
     workers_per_gpu: int = 1
-    trials_per_job: int | None = None  # None: as many as there are and as fit
+    # None: as many as there are and as fit; "auto": until start-up was under 5 % of the job
+    trials_per_job: int | Literal["auto"] | None = None
     device: Literal["auto", "cpu"] = "auto"
     grace: float | None = None  # seconds without a waiting trial after which a worker leaves
     lost_after: float | None = None  # seconds from a worker's death to the next attempt
@@ -85,7 +86,7 @@ class Study:
         _whole("seed", self.seed, 0)
         _whole("jobs.n_workers", self.jobs.n_workers, 1)
         _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
-        if self.jobs.trials_per_job is not None:
+        if self.jobs.trials_per_job not in (None, "auto"):
             _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
         _amount("gpu_hours", self.gpu_hours, "hours")
         _amount("jobs.grace", self.jobs.grace, "seconds")

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from tuner.space import BadInput, Space
 from tuner.trial import Trial
 
-NAMES = ("gp", "tpe", "random", "external")
+NAMES = ("gp", "tpe", "skopt", "random", "external")
+_SPREAD = ("gp", "tpe", "skopt")  # those that begin with points spread over the space
 
 
 class Sampler(Protocol):
@@ -28,8 +29,26 @@ class Sampler(Protocol):
 
 
 def get(name: str) -> Sampler:
-    """The sampler of a name, its engine imported now; raises BadInput for an unknown name."""
+    """The sampler of a name; raises BadInput for an unknown one.
+
+    Its engine takes seconds to import. The points of the start, which know of no result, do
+    without: so workers start first.
+    """
     check(name)
+
+    def suggest(
+        space: Space, trials: Sequence[Trial], n: int, seed: int, n_initial: int
+    ) -> list[dict[str, Any]]:
+        if name in _SPREAD and not any(trial.state.finished for trial in trials):
+            initial = importlib.import_module("tuner.samplers.random").initial
+            return list(initial(space, trials, n, seed))
+        return load(name)(space, trials, n, seed, n_initial)
+
+    return suggest
+
+
+def load(name: str) -> Sampler:
+    """The sampler itself, its engine imported now."""
     sampler: Sampler = importlib.import_module(f"tuner.samplers.{name}").suggest
     return sampler
 
