@@ -25,7 +25,7 @@ from tuner.study import Jobs
 pytestmark = pytest.mark.fast
 
 HOUR = 3600.0
-NONE = Slots(0, frozenset())
+NONE, FULL = Slots(0, frozenset()), Slots(4, frozenset())
 
 
 def budgeted(hours=10.0, n_trials=100, **jobs):
@@ -44,11 +44,10 @@ def use_of(study, trials, charge, now):
     return spent(study, trials, charge, now, Past())
 
 
-def decide(study, trials, use=None, parts=(), now=HOUR):
+def decide(study, trials, parts=(), now=HOUR, slots=FULL):
     """What plan() does under the study's budget."""
-    use = use or use_of(study, trials, None, now)
-    reach = afford(study, trials, use, len(parts), now)
-    return plan(study, trials, NONE, parts, 100, afford=reach)
+    reach = afford(study, trials, use_of(study, trials, None, now), len(parts), now)
+    return plan(study, trials, slots, parts, 100, afford=reach)
 
 
 def test_hours_are_told_apart_by_what_became_of_them():
@@ -118,10 +117,10 @@ def test_no_more_is_proposed_than_the_budget_reaches_for():
 def test_waiting_trials_beyond_the_budget_are_held():
     """The first that fits may be claimed, the others not; nobody is submitted for them."""
     trials = [hour(0), hour(1), hour(2, State.WAITING), hour(3, State.WAITING)]
-    todo = decide(budgeted(hours=3.0), trials)
+    todo = decide(budgeted(hours=3.0), trials, slots=NONE)
     assert (todo.hold, todo.propose, todo.submit) == (range(3, 4), 0, 1)
     assert not todo.finished
-    todo = decide(budgeted(hours=2.5), trials)
+    todo = decide(budgeted(hours=2.5), trials, slots=NONE)
     assert (todo.hold, todo.submit, todo.finished) == (range(2, 4), 0, True)
 
 
