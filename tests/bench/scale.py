@@ -66,10 +66,9 @@ class Shell:
 class Workers:
     """The files of many workers: each trains one trial after the other, however long a tick is."""
 
-    def __init__(self, run, slurm, results):
+    def __init__(self, run, slurm):
         self.run = run
         self.slurm = slurm
-        self.results = results  # that end between two ticks
         self.claims = collections.OrderedDict()  # number → claim, the oldest first
         self.idle = []
 
@@ -86,9 +85,16 @@ class Workers:
             path = self.run.folder.jobs / name / f"n-{job}.ready.json"
             path.write_text(json.dumps({"time": time.time()}))
 
-    def work(self):
+    def fill(self, controller):
+        """Give every worker a trial; the controller hears within seconds that they run."""
+        while self.idle:
+            time.sleep(0.5)
+            controller.tick()
+            self.work(0)
+
+    def work(self, results):
         """End the oldest trials, and claim what waits."""
-        for _ in range(min(self.results, len(self.claims))):
+        for _ in range(min(results, len(self.claims))):
             number, claim = self.claims.popitem(last=False)
             self.idle.append((claim.job, claim.submission))
             proposal = self.run.folder.proposal(number)
@@ -116,12 +122,13 @@ def measure(path, workers, ticks, results, profile):
     controller = Controller(run, Cluster(run.folder, run.id, run.study.jobs.slurm, 1))
     controller.tick()
     start = time.perf_counter() - began
-    crowd = Workers(run, slurm, results)
+    crowd = Workers(run, slurm)
     crowd.begin()
+    crowd.fill(controller)
     shown = Progress(run.study, io.StringIO())
     taken, busy, asked = [], [], []
     for _ in range(ticks):
-        crowd.work()
+        crowd.work(results)
         calls = slurm.calls()
         began, cpu = time.perf_counter(), time.process_time()
         if profile:
