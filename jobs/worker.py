@@ -101,8 +101,9 @@ class Worker:
         """Claim a waiting trial; None once nothing has waited for the grace."""
         empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
+            held = files.patiently(self.folder.held)  # the budget does not reach for these
             view = files.patiently(self.folder.look)
-            proposal = self._choose(self._allowed(view.numbers(State.WAITING)))
+            proposal = self._choose([n for n in view.numbers(State.WAITING) if n not in held])
             if proposal is not None:
                 empty_since, pause = time.monotonic(), _WAIT
                 claim = self._take(view, proposal.number)
@@ -114,11 +115,6 @@ class Worker:
                 time.sleep(min(pause, self.orders.grace / 20))
                 pause = min(2 * pause, _WAIT_MOST)
         return None
-
-    def _allowed(self, waiting: list[int]) -> list[int]:
-        """Those of the waiting trials that the budget reaches for."""
-        held = files.patiently(self.folder.held) if waiting else range(0)
-        return [number for number in waiting if number not in held]
 
     def _choose(self, waiting: list[int]) -> Proposal | None:
         """The next point, read before it is claimed: it may be listed and not be readable yet."""

@@ -249,7 +249,7 @@ MUTATIONS = (
     ),
     Mutation(
         "surplus workers are replaced", "jobs; .* allowed", controller, "plan",
-        "min(workers, unfinished + max(0, left) + len(due))", "workers",
+        "min(workers, len(open_) + left + len(due))", "workers",
     ),
     Mutation(
         "an unreadable file counts as none", "nobody asked for|no replay",
