@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-from scipy.stats import yeojohnson
 from threadpoolctl import threadpool_limits
 
 from tuner import gaussian
@@ -65,7 +64,7 @@ class Search:
         told = bounded(robust(trials))
         self.known = {identity(trial.params) for trial in trials if trial.state.finished}
         places = np.array([self.encoding.places(trial.params) for trial, _ in told])
-        losses = _normal(np.array([loss for _, loss in told]))
+        losses = _standard(np.array([loss for _, loss in told]))
         points = self.encoding.columns(places)
         kernel = gaussian.fit(points, losses, self.encoding.of)
         self.posterior = Posterior.after(kernel, points, losses)
@@ -91,14 +90,6 @@ class Search:
                 return params
         new = self.space.untried(self.known, seed)
         return new[seed % len(new)] if new else params
-
-
-def _normal(losses: Array) -> Array:
-    """Losses as nearly normal as a power makes them (Yeo and Johnson 2000), standardised."""
-    standard = _standard(losses)
-    if np.ptp(standard) == 0.0:
-        return standard
-    return _standard(np.asarray(yeojohnson(standard)[0]))
 
 
 def _standard(losses: Array) -> Array:
