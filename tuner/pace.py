@@ -32,7 +32,8 @@ UNMEASURED = Pace()
 
 def measured(periods: Sequence[float], trials: Sequence[Trial], workers: int) -> Pace:
     """The pace by the newest periods, and by the newest finished trials of the search."""
-    took = (t.seconds for t in reversed(trials) if t.part == SEARCH and t.seconds is not None)
+    search = (trial for trial in reversed(trials) if trial.part == SEARCH)
+    took = (trial.seconds for trial in search if trial.seconds is not None)
     newest = list(islice(took, max(_NEWEST, 2 * workers)))
     return Pace(
         statistics.median(periods) if periods else None,
