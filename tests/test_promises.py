@@ -283,5 +283,5 @@ def test_the_checker_finds_a_broken_promise(mutation):
 
 def play_some(faults):
     """Some interleavings, the same ones every time."""
-    for seed in range(100):
+    for seed in range(300):
         at_random(seed, faults).run()
