@@ -151,6 +151,8 @@ def test_scaled_values_come_to_the_own_runs_middle_and_span():
     assert both[3:] == own
     assert [t.value for t in both[:3]] == pytest.approx([1.05, 1.15, 1.55])
     assert (found.initial(4), both[0].number) == (4, -3)
+    later = [*own, point(4, {"x": 0.7}, 0.1), point(5, {"x": 0.7}, 0.2)]
+    assert told(found, later, 4)[:3] == both[:3]
 
 
 def test_a_later_sampled_point_moves_no_scale():
