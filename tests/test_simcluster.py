@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from jobs.contract import State
-from tests.bench.simcluster import LOWEST, Simulation, Site, bound, hartmann, log_normal, study
+from tests.bench.simcluster import Simulation, Site
+from tests.bench.simstudies import LOWEST, bound, hartmann, log_normal, study
 
 pytestmark = pytest.mark.fast
 

@@ -12,7 +12,8 @@ import dataclasses
 import statistics
 import time
 
-from tests.bench.simcluster import Simulation, Site, bound, hartmann, log_normal, regret, study
+from tests.bench.simcluster import Simulation, Site
+from tests.bench.simstudies import bound, hartmann, log_normal, regret, study
 
 SHORT = Site(look=0.1, start_up=1.0, grace=2.0, tick=2.0)
 LONG = Site(queue_wait=600.0, start_up=20.0, look=2.0, preempted=0.05, node_lost=0.01, failing=0.02)
