@@ -17,6 +17,7 @@ from jobs.reasons import NO_TRACE
 from tuner import samplers
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
+from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -49,6 +50,7 @@ class Controller:
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        self.pruner = Pruner(store.folder, self.study, data)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
         after = self.study.jobs.lost_after
         self._grace = default if after is None else after
@@ -68,6 +70,7 @@ class Controller:
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
         self._sign(trials)
+        self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
@@ -202,5 +205,6 @@ class Controller:
                 "time": time.time(),
                 "trials": counts,
                 "deaths": self._deaths,
+                "pruner_off": self.pruner.off,
             }
         )

@@ -90,6 +90,8 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
 
     interrupted = _listen(store)
     controller = Controller(store, executor)
+    if controller.pruner.off:
+        print(f"no trial will be pruned: {controller.pruner.off}", file=sys.stderr)
     refreshed = 0
     with Progress(store.study, sys.stderr) as progress:
         while True:

@@ -66,6 +66,8 @@ def describe(study: Study, status: Status) -> str:
         f"{counts[State.RUNNING]} running",
         f"{counts[State.WAITING]} waiting",
     ]
+    if counts[State.PRUNED]:
+        words.append(f"{counts[State.PRUNED]} pruned")
     if counts[State.FAIL]:
         words.append(f"{counts[State.FAIL]} failed")
     if any(t.part != SEARCH and not t.state.finished for t in status.trials):

@@ -116,7 +116,7 @@ class Store:
 
     def keep_best(self, trials: list[Trial]) -> None:
         """Remove the finished checkpoints of all but the best few and the winner's parts."""
-        done = [t for t in trials if t.part == SEARCH and t.value is not None]
+        done = [t for t in trials if t.part == SEARCH and t.state is State.COMPLETE]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
         keep = {t.number for t in best} | {t.number for t in trials if t.part != SEARCH}
         passed = {t.number for t in trials if t.state.finished} - keep
