@@ -11,6 +11,7 @@ they have ended, and an epoch takes as long as it took.
 """
 
 import argparse
+import collections
 import dataclasses
 import heapq
 import json
@@ -46,6 +47,21 @@ class Arm:
 FULL, ASHA = Arm("to the end"), Arm("ASHA", asha=FACTOR)
 ARMS = (FULL, ASHA, Arm("ASHA, one in 4", asha=4), Arm("patience 5", patience=5),
         Arm("few epochs", short=True))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What is replayed, with many seeds."""
+
+    table: str
+    arm: Arm
+    telling: str
+    sampler: str
+    n_trials: int
+
+    def play(self, seed):
+        """The outcome of one seed."""
+        return Replay(self, seed).run()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,9 +116,14 @@ class Table:
 class Replay:
     """One study on recorded curves."""
 
-    def __init__(self, table, arm, telling, sampler, seed, n_trials):
-        self.table, self.arm, self.telling, self.seed = table, arm, telling, seed
-        self.ask, self.n_trials = samplers.get(sampler), n_trials
+    def __init__(self, plan, seed):
+        self.table, self.arm, self.telling, self.seed = (
+            Table(plan.table),
+            plan.arm,
+            plan.telling,
+            seed,
+        )
+        self.ask, self.n_trials = samplers.get(plan.sampler), plan.n_trials
         self.rungs = self._rungs()
         self.trials, self.taken = [], []  # by number
         self.reached = {rung: [] for rung in self.rungs}
@@ -128,11 +149,10 @@ class Replay:
         return Outcome(self.taken[won.number], self.epochs, self.seconds, self.now, pruned)
 
     def _rungs(self):
-        most = len(self.table.curves[0])
         if not self.arm.asha:
             return ()
         pruner = {"name": "asha", "reduction_factor": self.arm.asha}
-        return Rungs.of(self.table.study.to_table(), pruner).epochs if most else ()
+        return Rungs.of(self.table.study.to_table(), pruner).epochs
 
     def _curve(self, number):
         curves = self.table.shorts if self.arm.short else self.table.curves
@@ -199,52 +219,47 @@ class Replay:
         return trial
 
 
-def replay(job):
-    """One study; for a pool of processes."""
-    name, *rest = job
-    return Replay(Table(name), *rest).run()
-
-
-def tellings(names, sampler, seeds, n_trials, pool):
+def tellings(names, given, pool):
     """How far the winner is from the best recorded, for each way to tell of pruned trials."""
-    print(f"{sampler}, {n_trials} trials, {WORKERS} workers, {seeds} seeds: regret of the winner's")
-    print("final loss, in units of (median − best) of all recorded; mean ± standard error")
+    print("regret of the winner's final loss, in units of (median − best) of all recorded points;")
+    print(f"mean ± standard error over {given.seeds} seeds; {said(given)}")
     print(f"{'study':<12}" + "".join(f"{telling:>18}" for telling in TELLINGS))
     for name in names:
-        table, row = Table(name), []
+        table, cells = Table(name), []
         finals = [table.final(i) for i in range(len(table.curves))]
         best, span = min(finals), statistics.median(finals) - min(finals)
         for telling in TELLINGS:
-            jobs = [(name, ASHA, telling, sampler, seed, n_trials) for seed in range(seeds)]
-            found = list(pool.map(replay, jobs))
+            plan = Plan(name, ASHA, telling, given.sampler, given.trials)
+            found = list(pool.map(plan.play, range(given.seeds)))
             regrets = [(finals[one.winner] - best) / span for one in found]
-            row.append(f"{np.mean(regrets):>9.3f} ± {error(regrets):.3f}")
-        print(f"{name:<12}" + "".join(f"{cell:>18}" for cell in row), flush=True)
+            cells.append(f"{np.mean(regrets):>9.3f} ± {error(regrets):.3f}")
+        print(f"{name:<12}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
-def arms(names, sampler, seeds, n_trials, telling, pool):
+def arms(names, given, pool):
     """Each arm's winner, trained again with five fresh seeds, and what its search spent."""
     for name in names:
-        table = Table(name)
-        counts = {}
+        table, base, winners = Table(name), [], collections.Counter()
         print(f"\n{name}: {len(table.curves)} recorded points, rungs after {table.rungs} of "
-              f"{len(table.curves[0])} epochs; {sampler}, {n_trials} trials, {WORKERS} workers, "
-              f"{seeds} seeds")  # fmt: skip
+              f"{len(table.curves[0])} epochs; {said(given)}, {given.seeds} seeds")  # fmt: skip
         print(f"{'arm':<16}{'confirmed':>20}{'− to the end':>20}{'epochs':>9}{'of all':>8}"
               f"{'core s':>9}{'of all':>8}{'wall s':>8}{'pruned':>8}")  # fmt: skip
         for arm in ARMS:
-            jobs = [(name, arm, telling, sampler, seed, n_trials) for seed in range(seeds)]
-            found = list(pool.map(replay, jobs))
-            for one in found:
-                counts[one.winner] = counts.get(one.winner, 0) + 1
-            base = found if arm is FULL else base
+            plan = Plan(name, arm, given.telling, given.sampler, given.trials)
+            found = list(pool.map(plan.play, range(given.seeds)))
+            winners.update(one.winner for one in found)
+            base = base or found
             print(f"{arm.name:<16}{row(table, found, base)}", flush=True)
-        missing = {w: n for w, n in counts.items() if w not in table.confirmed}
-        print(f"winners by how often they won: {counts}")
-        if missing:
-            print(f"not trained again, so their one recorded value stands: {missing}")
+        once = {winner: n for winner, n in winners.items() if winner not in table.confirmed}
+        print(f"winners, and how often: {dict(winners.most_common())}")
+        print(f"of them not trained again, so that their one recorded value stands: {once}")
         noise = [statistics.stdev(values) for values in table.confirmed.values()]
-        print(f"standard deviation of a training's seed: {np.mean(noise or [np.nan]):.4g}")
+        print(f"standard deviation over training seeds: {np.mean(noise or [np.nan]):.4g}")
+
+
+def said(given):
+    """What is the same for all rows."""
+    return f"{given.sampler}, {given.trials} trials, {WORKERS} workers"
 
 
 def row(table, found, base):
@@ -255,11 +270,12 @@ def row(table, found, base):
     all_epochs, all_seconds = (
         np.mean([getattr(o, k) for o in base]) for k in ("epochs", "seconds")
     )
-    return (
-        f"{np.mean(scores):>11.5g} ± {error(scores):<6.2g}{np.mean(gaps):>+11.4g} ± {error(gaps):<6.2g}"
-        f"{epochs:>9.0f}{epochs / all_epochs:>8.0%}{seconds:>9.0f}{seconds / all_seconds:>8.0%}"
-        f"{np.mean([o.wall for o in found]):>8.0f}{np.mean([o.pruned for o in found]):>8.1f}"
-    )
+    return "".join((
+        f"{np.mean(scores):>11.5g} ± {error(scores):<6.2g}",
+        f"{np.mean(gaps):>+11.4g} ± {error(gaps):<6.2g}",
+        f"{epochs:>9.0f}{epochs / all_epochs:>8.0%}{seconds:>9.0f}{seconds / all_seconds:>8.0%}",
+        f"{np.mean([o.wall for o in found]):>8.0f}{np.mean([o.pruned for o in found]):>8.1f}",
+    ))  # fmt: skip
 
 
 def confirmed(table, index):
@@ -286,9 +302,9 @@ def main():
     names = list(json.loads(CURVES.read_text()))
     with multiprocessing.Pool(given.processes) as pool:
         if given.stop:
-            arms(names, given.sampler, given.seeds, given.trials, given.telling, pool)
+            arms(names, given, pool)
         else:
-            tellings(names, given.sampler, given.seeds, given.trials, pool)
+            tellings(names, given, pool)
 
 
 if __name__ == "__main__":
