@@ -344,6 +344,7 @@ SCHEDULE = {"schedule": {"type": "categorical", "choices": ["constant", "cosine"
         ("pruner.first_rung", {"pruner": {**ON, "first_rung": 0}}),
         ("pruner.first_rung", {"pruner": {**ON, "first_rung": 1}, "fixed": {"epochs": 20}}),
         ("pruner.metric", {"pruner": {"name": "asha"}}),
+        ("pruner.metric", {"train": rungs.OURS, "fixed": {"metric": "mse"}}),
         ("fixed.epochs", {"fixed": {}}),
         ("space.epochs", {"fixed": {}, "space": Space.from_table(EPOCHS)}),
         ("space.schedule", {"space": Space.from_table(SCHEDULE)}),

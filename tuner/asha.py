@@ -40,6 +40,8 @@ def _check_study(study: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
     if not _whole(known.get("epochs"), 1):
         remedy = "give the most that a trial may take"
         raise BadInput("fixed.epochs", "is no number, and a pruner needs one", remedy)
+    if "metric" in pruner and study["train"] == OURS:
+        raise BadInput("pruner.metric", "is for functions of your own", "leave it out")
     if not isinstance(pruner.get("metric", known.get("metric")), str):
         remedy = "name what your function reports"
         raise BadInput("pruner.metric", "is missing", remedy)
