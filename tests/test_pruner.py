@@ -16,6 +16,7 @@ from jobs.worker import work
 from models.split import Part, Split
 from models.train import Stop
 from tests import made
+from tests.bench import pruning
 from tuner import asha, plan, report, results, store
 from tuner import run as run_command
 from tuner.controller import Controller
@@ -422,6 +423,20 @@ def test_a_pruner_that_stays_off_says_so(tmp_path, capsys):
     said = report.summary(run, run.trials(), report.Tested())
     assert "No trial was pruned: 5 epochs are too few." in said
     assert files.names(run.path / "rungs") == []
+
+
+def test_a_replay_counts_every_epoch_and_follows_the_product():
+    """`python -m tests.bench.pruning`: whole trainings, and pruned ones at its rungs."""
+    whole, stopped, short = (
+        pruning.Plan("household", arm, "last", "random", 16).play(0)
+        for arm in (pruning.FULL, pruning.ASHA, pruning.ARMS[-1])
+    )
+    assert (whole.epochs, whole.pruned) == (160, 0)
+    assert short.epochs == 64
+    ended = 160 - stopped.epochs  # at rung 2 eight epochs are saved, at rung 6 four
+    assert 4 * stopped.pruned <= ended <= 8 * stopped.pruned
+    assert stopped.pruned > 16 / 3
+    assert whole.seconds / 8 < whole.wall < whole.seconds
 
 
 def test_a_run_of_an_older_version_has_no_pruner(tmp_path):

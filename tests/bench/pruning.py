@@ -296,7 +296,7 @@ def main():
     parser.add_argument("--sampler", default="gp")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--telling", choices=TELLINGS, default="gain")
+    parser.add_argument("--telling", choices=TELLINGS, default="last")
     parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     names = list(json.loads(CURVES.read_text()))
