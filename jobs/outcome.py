@@ -82,7 +82,8 @@ def _train(
 
 def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
     if attempt.ending is Ending.PRUNED:
-        return _result(attempt, proposal, started, State.PRUNED)
+        value, why = attempt.reached(), attempt.why
+        return _result(attempt, proposal, started, State.PRUNED, value=value, reason=why)
     return _released(attempt, proposal, started) if attempt.ending is Ending.RELEASED else None
 
 

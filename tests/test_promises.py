@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from jobs import attempt, contract, files, worker
+from jobs import attempt, contract, files, outcome, worker
 from tests.simfaults import Faults, PromiseError
 from tests.simulation import Simulation, at_random
 from tuner import controller, store
@@ -265,6 +265,10 @@ MUTATIONS = (
         "a disk's error is a training's", "failed: OSError", attempt.Attempt, "_read",
         "self._patiently(lambda: files.names(path.parent))", "files.names(path.parent)",
         Faults(kill=0.005, error=0.1),
+    ),
+    Mutation(
+        "a pruned trial says what it had last", "wrong value", outcome, "_stopped",
+        "attempt.reached()", "attempt.curve()[-1]['value']",
     ),
     Mutation(
         "the dead are not buried", "stuck", controller.Controller, "_bury",

@@ -19,6 +19,7 @@ from tuner import pace, samplers, warm
 from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
+from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -54,6 +55,7 @@ class Controller:
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
         self.ledger = Ledger(store)
+        self.pruner = Pruner(store.folder, self.study, data)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
         after = self.study.jobs.lost_after
         self._grace = default if after is None else after
@@ -79,6 +81,7 @@ class Controller:
         self.digest.extend(view.finished)
         spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
         self._sign(trials, spent)
+        self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
@@ -254,5 +257,6 @@ class Controller:
                 "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
                 "spent": spent and spent.table(),
+                "pruner_off": self.pruner.off,
             }
         )

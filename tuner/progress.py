@@ -76,6 +76,8 @@ def describe(study: Study, status: Status) -> str:
         f"{states[State.RUNNING]} running",
         f"{states[State.WAITING]} waiting",
     ]
+    if states[State.PRUNED]:
+        words.append(f"{states[State.PRUNED]} pruned")
     if states[State.FAIL]:
         words.append(f"{states[State.FAIL]} failed")
     if status.spent:

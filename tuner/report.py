@@ -21,7 +21,16 @@ from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plan import best
 from tuner.plots import convergence, importance, process
-from tuner.results import chosen_epoch, csv, metric, minimised, parts, searched, table
+from tuner.results import (
+    chosen_epoch,
+    csv,
+    metric,
+    minimised,
+    parts,
+    searched,
+    stopped_early,
+    table,
+)
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -71,6 +80,10 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     text += store.warm.lines
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
+    if off := store.last_sign().get("pruner_off"):
+        text.append(f"No trial was pruned: {off}.")
+    elif saved := stopped_early(study, trials):
+        text.append(saved)
     if winner is None:
         return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
     if shares := known(study, trials):

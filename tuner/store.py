@@ -139,7 +139,7 @@ class Store:
         held = {name: _number(name) for name in files.names(self.folder.weights)}
         of = {n: trials[n] for n in {*held.values()} if 0 <= n < len(trials)}
         passed = [t for t in of.values() if t.state.finished and t.part == SEARCH]
-        done = [t for t in passed if t.value is not None]
+        done = [t for t in passed if t.state is State.COMPLETE]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
         gone = {t.number for t in passed} - {t.number for t in best}
         files.remove(self.folder.weights / name for name, n in held.items() if n in gone)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from jobs import trust
 from models import data as datasets
-from tuner import samplers
+from tuner import asha, samplers
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
@@ -74,6 +74,7 @@ class Study:
     train: str = OURS
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    pruner: Mapping[str, Any] = field(default_factory=dict)  # none: every trial goes to its end
     jobs: Jobs = field(default_factory=Jobs)
     enqueue: tuple[Mapping[str, Any], ...] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
@@ -104,6 +105,7 @@ class Study:
         for i, point in enumerate(self.enqueue):
             _check_point(self.space, point, i)
         _check_options(self.jobs.slurm)
+        asha.check(self.to_table(), self.pruner)
 
     @property
     def sign(self) -> float:
@@ -124,7 +126,7 @@ class Study:
         if missing:
             key = min(missing)
             raise BadInput(key, "is missing", f"add it, as in {_EXAMPLES[key]}")
-        for key in ("space", "fixed", "data", "jobs", "warm_start"):
+        for key in ("space", "fixed", "data", "pruner", "jobs", "warm_start"):
             _table(key, table.get(key, {}))
         _table("jobs.slurm", table.get("jobs", {}).get("slurm", {}))
         _known_keys(Jobs, table.get("jobs", {}), "jobs.")
