@@ -62,7 +62,7 @@ class Cluster:
         lost_after: float | None = None,
     ) -> None:
         self.folder = folder
-        self.name = f"tn-{run_id}"
+        self.name = slurm.job_name(run_id)
         self.options = options
         self.per_job = per_job
         self._rows: Sequence[slurm.Row] = ()  # the last answer

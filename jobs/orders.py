@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs import files
 from jobs.contract import RunFolder
+from jobs.rungs import Rungs
 
 _GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
 
@@ -21,6 +22,7 @@ class Orders:
     trials_per_job: int | str | None  # "auto": until start-up was a small share of the job
     grace: float  # seconds without a waiting trial after which a worker leaves
     device: str
+    rungs: Rungs | None
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Orders":
@@ -37,4 +39,5 @@ class Orders:
             trials_per_job=jobs["trials_per_job"],
             grace=_GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
             device=jobs["device"],
+            rungs=Rungs.of(study, settings.get("pruner", {})),  # an older version's run has none
         )

@@ -82,7 +82,8 @@ def _train(
 
 def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
     if attempt.ending is Ending.PRUNED:
-        return _result(attempt, proposal, started, State.PRUNED)
+        value, why = attempt.reached(), attempt.why
+        return _result(attempt, proposal, started, State.PRUNED, value=value, reason=why)
     return _released(attempt, proposal, started) if attempt.ending is Ending.RELEASED else None
 
 
@@ -99,7 +100,8 @@ def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | 
     if why == CANCELLED and not attempt.folder.stopping():
         return _result(attempt, proposal, started, State.FAIL, reason=why)
     if why:
-        lost = Lost(claim.number, claim.attempt, why, by="worker", time=time.time())
+        now = time.time()
+        lost = Lost(claim.number, claim.attempt, why, "worker", now, seconds=now - claim.time)
         files.patiently(lambda: attempt.folder.lose(lost))
     return None
 
@@ -108,8 +110,12 @@ def _result(
     attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
 ) -> Result:
     times = {"started": started, "seconds": time.time() - started}
-    lost = attempt.folder.losses(proposal.number, attempt.claim.attempt - 1)
-    more |= {"curve": attempt.curve(), "lost": lost}
+    before = attempt.claim.attempt - 1
+    more |= {
+        "curve": attempt.curve(),
+        "lost": attempt.folder.losses(proposal.number, before),
+        "lost_seconds": attempt.folder.lost_seconds(proposal.number, before),
+    }
     return Result.of_attempt(proposal, attempt.claim, state, **times, **more)
 
 

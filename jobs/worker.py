@@ -14,10 +14,11 @@ from typing import Any, final
 
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import END, FULL, READY, Claim, Proposal, RunFolder, State, View
+from jobs.contract import END, FULL, READY, SEARCH, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
 from jobs.orders import Orders
 from jobs.outcome import Train, outcome
+from jobs.rungs import Rungs
 from jobs.slot import Slot
 from models import data as datasets
 
@@ -101,8 +102,9 @@ class Worker:
         """Claim a waiting trial; None once nothing has waited for the grace."""
         empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
+            held = files.patiently(self.folder.held)  # the budget does not reach for these
             view = files.patiently(self.folder.look)
-            proposal = self._choose(view.numbers(State.WAITING))
+            proposal = self._choose([n for n in view.numbers(State.WAITING) if n not in held])
             if proposal is not None:
                 empty_since, pause = time.monotonic(), _WAIT
                 claim = self._take(view, proposal.number)
@@ -131,8 +133,9 @@ class Worker:
 
     def _try(self, claim: Claim, proposal: Proposal) -> None:
         attempt = Attempt(
-            self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal)
-        )
+            self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal),
+            rungs=self._rungs(proposal),
+        )  # fmt: skip
         params = {**self.orders.fixed, **proposal.params}
         with attempt.watched():
             result = outcome(attempt, proposal, params, self._function, self._data)
@@ -147,6 +150,11 @@ class Worker:
         files.patiently(lambda: self.folder.publish(result))
         if result.state is State.FAIL:
             _prove_device(self.orders.device)  # some CUDA errors spoil all that comes after
+
+    def _rungs(self, proposal: Proposal) -> Rungs | None:
+        """Where a trial may be pruned: not what the study's author or the report asked for."""
+        asked_for = proposal.origin == "enqueue" or proposal.part != SEARCH
+        return None if asked_for else self.orders.rungs
 
     def _start_from(self, proposal: Proposal) -> Path | None:
         """The winner's finished checkpoint, for a part that trains just what the search trained."""

@@ -89,6 +89,8 @@ def resume_line(store: Store) -> str:
 def _loop(store: Store, executor: Executor, succession: Succession, once: bool) -> int:
     interrupted = _listen(store)
     controller = Controller(store, executor)
+    if controller.pruner.off:
+        print(f"no trial will be pruned: {controller.pruner.off}", file=sys.stderr)
     figures = Figures(store)
     with Progress(store.study, sys.stderr) as progress:
         while True:

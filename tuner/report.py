@@ -14,13 +14,23 @@ from typing import Any
 from jobs import files
 from jobs.contract import State
 from tuner import baselines, surrogate
+from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
 from tuner.dependence import dependence
 from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plan import best
 from tuner.plots import convergence, importance, process
-from tuner.results import chosen_epoch, csv, metric, minimised, parts, searched, table
+from tuner.results import (
+    chosen_epoch,
+    csv,
+    metric,
+    minimised,
+    parts,
+    searched,
+    stopped_early,
+    table,
+)
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -67,10 +77,15 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"
     text = [f"{study.name}: {len(searched(trials))} trials ({counts})"]
+    text += store.warm.lines
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
+    if off := store.last_sign().get("pruner_off"):
+        text.append(f"No trial was pruned: {off}.")
+    elif saved := stopped_early(study, trials):
+        text.append(saved)
     if winner is None:
-        return [*text, "No trial is complete yet.", f"Figures: {store.folder.report}"]
+        return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
     if shares := known(study, trials):
         text.append(
             f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
@@ -85,7 +100,17 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
         text += group_lines(test.left_out, test.groups)
     if test.missing:
         text.append(f"No test score: {test.missing}.")
-    return [*text, f"Figures: {store.folder.report}"]
+    return [*text, *_spending(store, trials), _figures(store)]
+
+
+def _figures(store: Store) -> str:
+    return f"Figures: {store.folder.report}"
+
+
+def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
+    held = sum(trial.number in store.folder.held() for trial in trials)
+    use = Ledger(store).spent(trials)
+    return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
 
 
 def _cheap(store: Store, trials: Sequence[Trial]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from jobs import rungs
 from jobs.contract import SEARCH, State
 from tuner.known import there_at_start
 from tuner.plan import loss
@@ -45,6 +46,23 @@ def chosen_epoch(study: Study, trial: Trial) -> Mapping[str, float]:
     name, sign = metric(study), 1 if study.direction == "minimize" else -1
     epochs = [epoch for epoch in trial.curve if math.isfinite(epoch.get(name, math.nan))]
     return min(epochs, key=lambda epoch: sign * epoch[name], default={})
+
+
+def stopped_early(study: Study, trials: Sequence[Trial]) -> str:
+    """What early stopping saved, in words; empty where every trial was to go to its end.
+
+    Epochs that an attempt repeated because the one before was lost are not counted.
+    """
+    known = rungs.fixed(study.to_table())
+    most, patience = known.get("epochs"), known.get("patience", 0)
+    if not isinstance(most, int) or (study.pruner.get("name", "none") == "none" and not patience):
+        return ""
+    done = [trial for trial in searched(trials) if trial.state.finished]
+    pruned = sum(trial.state is State.PRUNED for trial in done)
+    trained = sum(len(trial.curve) for trial in done)
+    whole = sum(len(t.curve) if t.state is State.FAIL else most for t in done)
+    words = f"{pruned} of {len(done)} trials were pruned"
+    return f"Stopped early: {words}; {trained} epochs were trained in place of {whole}"
 
 
 def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ class Sampler(Protocol):
         self, space: Space, trials: Sequence[Trial], n: int, seed: int, n_initial: int
     ) -> list[dict[str, Any]]:
         """The next `n` points, to follow `trials` (a search's, in order, finished or not).
+
+        Trials of earlier runs come first and have negative numbers.
 
         Values are losses: less is better. The same arguments give the same points, and `n` at
         once are the same as one after the other with the earlier ones WAITING.
@@ -54,6 +57,11 @@ def check(name: str) -> None:
     """Raise BadInput for an unknown sampler."""
     if name not in NAMES:
         raise BadInput("sampler", f"{name!r} is unknown", f"known: {', '.join(NAMES)}")
+
+
+def own(trials: Sequence[Trial]) -> int:
+    """How many of the trials are the search's own, which come last: the number of the next one."""
+    return len(trials) - bisect_left(trials, 0, key=lambda trial: trial.number)
 
 
 def point_seed(seed: int, number: int) -> int:
