@@ -43,7 +43,7 @@ def last_words(folder: RunFolder, submission: str) -> str:
 
 def tidy(folder: RunFolder, alive: AbstractSet[str]) -> None:
     """Remove what the ended workers of submissions left; `alive` are those to be left alone."""
-    over = set(files.names(folder.jobs)) - alive - {_FAILED}
+    over = sorted(set(files.names(folder.jobs)) - alive - {_FAILED})
     times = ((_clean(folder.jobs / name), name) for name in over)
     failed = sorted((time, name) for time, name in times if time is not None)
     for time, name in failed[:-_WHOLE]:
@@ -71,7 +71,7 @@ def _clean(path: Path) -> float | None:
     notes = [name for name in listed if name.endswith(".json") and name not in (*ends, *ready)]
     keep = {*_telling({name for name, end in ends.items() if "error" in end}), *ready[:1], *notes}
     keep |= {log.name for log in _found(path) if not log.name.startswith(well)}
-    files.remove(path / name for name in set(listed) - keep)
+    files.remove(path / name for name in sorted(set(listed) - keep))
     return float(note.get("time", 0.0))
 
 

@@ -23,7 +23,7 @@ def adopt(folder: RunFolder, rows: Sequence[slurm.Row]) -> None:
     submitit names the orders after the job when sbatch has answered; a job waits a minute for
     them. All jobs of a submission have the same ones, and are in the queue at once or not at all.
     """
-    for name in {row.comment for row in rows if row.state in slurm.ALIVE}:
+    for name in sorted({row.comment for row in rows if row.state in slurm.ALIVE}):
         path = folder.jobs / name
         listed = files.names(path)
         orders = [held for held in listed if _ORDERS.fullmatch(held)]
