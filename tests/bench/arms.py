@@ -14,8 +14,17 @@ from tuner.space import Space
 from tuner.trial import Trial
 
 N_INITIAL = 10  # points that every arm is given: our Sobol ones
-# name → module with the class, the class, and the distribution whose version is the arm's label
-PEERS: Mapping[str, tuple[str, str, str]] = {}
+# name → module of peers/, the class in it, and the distribution whose version is the label
+PEERS: Mapping[str, tuple[str, str, str]] = {
+    "skopt": ("skopt_arm", "Gp", "scikit-optimize"),
+    "hyperopt": ("hyperopt_arm", "Tpe", "hyperopt"),
+    "optuna-tpe": ("optuna_arms", "Tpe", "optuna"),
+    "optuna-gp": ("optuna_arms", "Gp", "optuna"),
+    "cbo": ("deephyper_arm", "Cbo", "deephyper"),
+    "smac": ("smac_arms", "Forest", "smac"),
+    "smac-gp": ("smac_arms", "BlackBox", "smac"),
+    "ax": ("ax_arm", "Default", "ax-platform"),
+}
 
 
 class Arm(Protocol):
@@ -48,7 +57,8 @@ def make(name: str, space: Space, seed: int) -> Arm:
         samplers.check(name)
         return Ours(name, space, seed)
     module, kind, _ = PEERS[name]
-    found: Callable[[Space, int], Arm] = getattr(importlib.import_module(module), kind)
+    home = importlib.import_module(f"tests.bench.peers.{module}")
+    found: Callable[[Space, int], Arm] = getattr(home, kind)
     return found(space, seed)
 
 
