@@ -22,6 +22,7 @@ PEERS: Mapping[str, tuple[str, str, str]] = {
     "optuna-gp": ("optuna_arms", "Gp", "optuna"),
     "cbo": ("deephyper_arm", "Cbo", "deephyper"),
     "smac": ("smac_arms", "Forest", "smac"),
+    "smac-eager": ("smac_arms", "Eager", "smac"),
     "smac-gp": ("smac_arms", "BlackBox", "smac"),
     "ax": ("ax_arm", "Default", "ax-platform"),
 }

@@ -13,12 +13,10 @@ from tests.bench import peers
 from tuner.space import Space
 from tuner.trial import Trial
 
-RETRAIN = 1  # results between two fits of the model; 8 by default
-
 
 class _Smac:
-    def __init__(self, space: Space, seed: int, facade: Any) -> None:
-        self.space, self.seed, self.facade = space, seed, facade
+    def __init__(self, space: Space, seed: int, facade: Any, **selector: int) -> None:
+        self.space, self.seed, self.facade, self.selector = space, seed, facade, selector
         self.ledger, self.folder = peers.Ledger(), tempfile.TemporaryDirectory()
         self.optimizer: Any = None
 
@@ -26,7 +24,7 @@ class _Smac:
         if self.optimizer is None:
             self._begin([peers.places(self.space, trial.params) for trial in trials])
         for trial in self.ledger.begun(trials):
-            self._ask(trial.number)
+            assert self._ask(trial.number) == peers.places(self.space, trial.params)
         for info, value in self.ledger.ended(trials):
             self.optimizer.tell(info, TrialValue(cost=value), save=False)
         return peers.params(self.space, self._ask(len(trials)))
@@ -57,7 +55,7 @@ class _Smac:
             scenario,
             lambda config, seed=0: 0.0,
             initial_design=design,
-            config_selector=self.facade.get_config_selector(scenario, retrain_after=RETRAIN),
+            config_selector=self.facade.get_config_selector(scenario, **self.selector),
             overwrite=True,
             logging_level=logging.ERROR,
         )
@@ -68,6 +66,13 @@ class Forest(_Smac):
 
     def __init__(self, space: Space, seed: int) -> None:
         super().__init__(space, seed, HyperparameterOptimizationFacade)
+
+
+class Eager(_Smac):
+    """The same forest, fitted after every result and not after eight, as it is by default."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        super().__init__(space, seed, HyperparameterOptimizationFacade, retrain_after=1)
 
 
 class BlackBox(_Smac):
