@@ -43,8 +43,8 @@ SPACES = {
     "single choice": Space({"a": Categorical(("only",)), "n": Int(1, 500)}),
     "mixed choices": Space({"a": Categorical((1, "one", 0.5)), "n": Int(1, 500)}),
 }
-SEARCHING = ("random", "tpe", "gp")
-ENGINES = ("tpe", "gp")
+SEARCHING = ("random", "tpe", "mtpe", "gp")
+ENGINES = ("tpe", "mtpe", "gp")
 KINDS = [State.COMPLETE, State.PRUNED, State.COMPLETE, State.FAIL, State.RUNNING, State.PRUNED]
 
 

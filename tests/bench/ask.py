@@ -1,6 +1,6 @@
 """What does asking cost: CPU seconds of 8 points against the number of trials told.
 
-python -m tests.bench.ask [--arms gp,tpe,optuna-tpe] [--told 50,500] [--limit 600]
+python -m tests.bench.ask [--arms gp,mtpe,optuna-tpe] [--told 50,500] [--limit 600]
 
 Twelve mixed parameters, one thread, each cell in a process of its own. scikit-optimize is told
 all trials by one `tell`, which fits it, and gives 8 points by `ask(8, "cl_min")`; Optuna is asked
@@ -103,6 +103,7 @@ def optuna(kind: str) -> Callable[[Sequence[Trial]], object]:
 ARMS: Mapping[str, Callable[[Sequence[Trial]], object]] = {
     "gp": ours("gp"),
     "tpe": ours("tpe"),
+    "mtpe": ours("mtpe"),
     "skopt": skopt,
     "optuna-tpe": optuna("TPESampler"),
     "optuna-gp": optuna("GPSampler"),
