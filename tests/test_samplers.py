@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import chisquare
 
 from jobs.contract import State
-from tuner import filetrials, samplers, surrogate
+from tuner import filetrials, gaussian, samplers
 from tuner.samplers import NAMES, point_seed, tpe
 from tuner.samplers.random import initial
 from tuner.space import BadInput, Categorical, Float, Int, Space, identity
@@ -80,6 +80,19 @@ def test_many_points_are_those_that_one_after_the_other_would_be(name, space):
         for point in points:
             space.check(point)
             assert {type(v) for v in point.values()} <= {int, float, str, bool}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["mixed", "conditions"])
+def test_the_library_as_it_is_keeps_the_same_promises(space):
+    """One point or several, valid, none twice, and away from what is in work."""
+    trials = history(SPACES[space], 14)
+    points = samplers.get("skopt")(SPACES[space], trials, 2, 3, 8)
+    assert points == one_by_one("skopt", SPACES[space], trials, 2)
+    known = {identity(trial.params) for trial in trials}
+    assert len(known | {identity(point) for point in points}) == len(known) + 2
+    for point in points:
+        SPACES[space].check(point)
 
 
 @pytest.mark.parametrize("name", SEARCHING)
@@ -174,8 +187,8 @@ def test_first_points_are_spread():
 
 def test_the_kernel_is_fitted_once_an_ask(monkeypatch):
     """On what is finished: a pending trial is a lie, and a lie needs no fit."""
-    fitted, fit = [], surrogate._fit
-    monkeypatch.setattr(surrogate, "_fit", lambda *a: fitted.append(len(a[1])) or fit(*a))
+    fitted, fit = [], gaussian.fit
+    monkeypatch.setattr(gaussian, "fit", lambda *a: fitted.append(len(a[1])) or fit(*a))
     trials = history(SPACES["mixed"], 12)
     samplers.get("gp")(SPACES["mixed"], trials, 3, 3, 8)
     assert fitted == [sum(trial.state.finished for trial in trials)] == [10]

@@ -12,8 +12,8 @@ from jobs.contract import State
 from tests import made
 from tuner import surrogate
 from tuner.losses import MOST, bounded, robust
+from tuner.samplers.gp import Search
 from tuner.space import Categorical, Float, Int, Space
-from tuner.surrogate import Surrogate
 from tuner.trial import Trial
 
 pytestmark = pytest.mark.fast
@@ -46,9 +46,8 @@ def plane():
 
 def expect(space, trials):
     """What a model of the trials expects on a grid."""
-    model = Surrogate(space, trials)
     grid = [[x, y] for x in np.linspace(0, 1, 5) for y in np.linspace(0, 1, 5)]
-    return model.model.predict(model.dimensions.transform(grid))
+    return Search(space, trials).posterior.expect(np.array(grid))[0]
 
 
 def test_how_far_a_trial_diverged_changes_nothing(plane):
@@ -112,9 +111,9 @@ def test_the_model_stays_bounded_and_keeps_the_best():
 
 def test_a_believed_point_attracts_no_second_one(plane):
     """The next proposal keeps a distance from the one in work."""
-    model = Surrogate(plane, history(plane, 12, value))
+    model = Search(plane, history(plane, 12, value))
     first = model.ask(1)
-    model.believe([first])
+    model.believe(first)
     second = model.ask(1)
     assert np.hypot(first["x"] - second["x"], first["y"] - second["y"]) > 0.01
 

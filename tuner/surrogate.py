@@ -1,9 +1,9 @@
-"""scikit-optimize's one home: the model of a search, what it proposes, and the plots made of it."""
+"""scikit-optimize's one home: its own ask and tell, and the results and plots it makes."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from skopt import Optimizer
@@ -14,12 +14,13 @@ from skopt.plots import plot_convergence, plot_evaluations, plot_objective
 from skopt.utils import create_result, normalize_dimensions
 
 from jobs.contract import State
+from tuner import gaussian
 from tuner.losses import bounded, has_value, robust
-from tuner.space import Categorical, Float, Int, Parameter, Space, identity
+from tuner.space import Categorical, Float, Int, Parameter, Space
 from tuner.trial import Trial
 
 __all__ = [
-    "Surrogate",
+    "ask",
     "importance",
     "plot_convergence",
     "plot_evaluations",
@@ -27,70 +28,27 @@ __all__ = [
     "to_result",
 ]
 
-_AMPLITUDE, _LENGTH, _NOISE = 1.0, 0.75, 1.5  # standard deviations of a kernel's logarithms
-_MEDIAN_LENGTH = 0.4  # of a length scale in one dimension; it grows with their root (Hvarfner 2024)
-_CANDIDATES = 2000  # random points that are compared before the best few are improved
 _BATCHES, _DRAWS = 10, 200  # of random points, for the importances
 
 
-@final
-class Surrogate:
-    """A Gaussian process on the finished trials, one of which has a value; fitted once, here."""
+def ask(space: Space, trials: Sequence[Trial], seed: int) -> dict[str, Any]:
+    """The next point of a `skopt.Optimizer` that is told all trials, one of which has a value.
 
-    def __init__(self, space: Space, trials: Sequence[Trial]) -> None:
-        self.space = space
-        self.dimensions = normalize_dimensions([_dimension(p) for p in space.parameters.values()])
-        told = bounded(robust(trials))
-        self.points = [self._encode(trial.params) for trial, _ in told]
-        losses = np.array([loss for _, loss in told])
-        self.losses: list[float] = ((losses - losses.mean()) / (losses.std() or 1.0)).tolist()
-        self.known = {identity(trial.params) for trial in trials if trial.state.finished}
-        self.model = _fit(self.dimensions, self.points, self.losses)
-
-    def believe(self, params: Sequence[Mapping[str, Any]]) -> None:
-        """Take pending points for finished ones, at the loss that the model expects of them.
-
-        Kriging believer (Ginsbourger 2010): a point in work attracts no second one. The kernel
-        stays as it was fitted, so a lie costs no fit.
-        """
-        for point in map(self._encode, params):
-            # alone: BLAS rounds by how many rows it gets, and a replay must be exact
-            expected = self.model.predict(self.dimensions.transform([point]))
-            self.points.append(point)
-            self.losses.append(float(expected[0]))
-        self.known |= {identity(p) for p in params}
-
-    def ask(self, seed: int) -> dict[str, Any]:
-        """The point of the highest expected improvement that is neither told nor believed."""
-        optimizer = Optimizer(
-            self.dimensions,
-            _frozen(self.model),
-            n_initial_points=1,
-            acq_func="EI",
-            acq_optimizer_kwargs={"n_points": _CANDIDATES},
-            random_state=seed,
+    Pending trials are told as the lowest loss so far, the library's `cl_min`.
+    """
+    told = robust(trials)
+    lie = min(loss for _, loss in told)
+    pending = [(trial, lie) for trial in trials if not trial.state.finished]
+    dimensions = [_dimension(parameter) for parameter in space.parameters.values()]
+    optimizer = Optimizer(dimensions, n_initial_points=1, random_state=seed)
+    with _quiet():
+        optimizer.tell(
+            [_encoded(space, trial.params) for trial, _ in (*told, *pending)],
+            [loss for _, loss in (*told, *pending)],
         )
-        with _quiet():
-            optimizer.tell(self.points, self.losses)
-            params = self._decode(optimizer.ask())
-        if identity(params) not in self.known:
-            return params
-        new = self.space.untried(self.known, seed)
-        return self._most_promising(optimizer.models[-1], new) if new else params
-
-    def _most_promising(self, model: Any, candidates: list[dict[str, Any]]) -> dict[str, Any]:
-        points = self.dimensions.transform([self._encode(p) for p in candidates])
-        with _quiet():
-            mean, deviation = model.predict(points, return_std=True)
-        return candidates[int(np.argmin(mean - deviation))]
-
-    def _encode(self, params: Mapping[str, Any]) -> list[Any]:
-        filled = self.space.filled(params).items()
-        return [self.space.parameters[name].place(value) for name, value in filled]
-
-    def _decode(self, point: Sequence[Any]) -> dict[str, Any]:
-        pairs = zip(self.space.parameters.items(), point, strict=True)
-        return self.space.only_active({name: p.at(x) for (name, p), x in pairs})
+        point = optimizer.ask()
+    pairs = zip(space.parameters.items(), point, strict=True)
+    return space.only_active({name: p.at(x) for (name, p), x in pairs})
 
 
 def to_result(space: Space, trials: Sequence[Trial], seed: int) -> Any:
@@ -106,14 +64,13 @@ def to_result(space: Space, trials: Sequence[Trial], seed: int) -> Any:
     told = bounded(robust(done))
     points = [list(space.filled(trial.params).values()) for trial, _ in told]
     losses = [loss for _, loss in told]
-    model = _frozen(_fit(real, points, losses), normalize=True)  # of no class of ours
     return create_result(
         [list(space.filled(trial.params).values()) for trial in done],
         [trial.value for trial in done],
         real,
         np.random.RandomState(seed),
         specs={"args": {"dimensions": real.dimensions}, "function": "base_minimize"},
-        models=[model.fit(real.transform(points), losses)],
+        models=[_model(real.transform(points).tolist(), losses, _owners(real))],
     )
 
 
@@ -145,43 +102,27 @@ def _effects(model: Any, space: dims.Space, rng: np.random.RandomState) -> list[
     return effects
 
 
-@final
-class _Posterior(GaussianProcessRegressor):  # type: ignore[misc]
-    """A Gaussian process with the most probable kernel: its logarithms are normal a priori.
-
-    The kernel's first values are the medians. By likelihood alone a few points are explained by
-    one or two parameters, and while trials are pending nothing corrects that: on Hartmann's
-    function in six dimensions, with 40 points and 8 workers, the regret was 1.38 ± .14 by
-    likelihood and .64 ± .18 so (10 seeds). Optuna's GPSampler and BoTorch have priors too.
-    """
-
-    def log_marginal_likelihood(
-        self, theta: Any, eval_gradient: bool = False, clone_kernel: bool = True
-    ) -> Any:
-        """The logarithm of likelihood times prior, (), and its gradient, (n_parameters,)."""
-        found = super().log_marginal_likelihood(theta, eval_gradient, clone_kernel)
-        spread = np.array([_AMPLITUDE, *[_LENGTH] * (len(theta) - 2), _NOISE])
-        z = (theta - self.kernel.theta) / spread
-        if eval_gradient:
-            return found[0] - z @ z / 2, found[1] - z / spread
-        return found - z @ z / 2
-
-
-def _fit(space: dims.Space, points: list[Any], losses: Sequence[float]) -> Any:
-    """A Gaussian process on points: Matérn 5/2, a length scale a column of the unit cube."""
-    columns = space.transformed_n_dims
-    lengths = np.full(columns, _MEDIAN_LENGTH * np.sqrt(columns))
-    matern = Matern(lengths, [(0.05, 50.0)] * columns, nu=2.5)
-    kernel = ConstantKernel(1.0, (0.05, 50.0)) * matern + WhiteKernel(0.01, (1e-5, 1.0))
-    model = _Posterior(kernel, normalize_y=True, noise="gaussian")
+def _model(points: list[list[float]], losses: Sequence[float], of: Sequence[int]) -> Any:
+    """scikit-optimize's own model, of no class of ours, with the kernel that we find for it."""
+    values = np.array(losses)
+    standard = (values - values.mean()) / (values.std() or 1.0)
+    found = gaussian.fit(np.array(points), standard, np.array(of))
+    matern = Matern(found.lengths[found.of], nu=2.5)
+    kernel = ConstantKernel(found.amplitude) * matern + WhiteKernel(found.noise)
+    model = GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True, noise="gaussian")
     with _quiet():
-        return model.fit(space.transform(points), losses)
+        return model.fit(points, losses)
 
 
-def _frozen(model: Any, normalize: bool = False) -> Any:
-    """scikit-optimize's own model, for any points, with the kernel that was fitted for some."""
-    kernel = model.kernel_.k1 + WhiteKernel(model.noise_, noise_level_bounds="fixed")
-    return GaussianProcessRegressor(kernel, optimizer=None, normalize_y=normalize, noise="gaussian")
+def _owners(space: dims.Space) -> list[int]:
+    """Whose each column of a transformed point is: a category has several."""
+    widths = [dimension.transformed_size for dimension in space.dimensions]
+    return [i for i, width in enumerate(widths) for _ in range(width)]
+
+
+def _encoded(space: Space, params: Mapping[str, Any]) -> list[Any]:
+    filled = space.filled(params).items()
+    return [space.parameters[name].place(value) for name, value in filled]
 
 
 def _dimension(parameter: Parameter) -> Any:

@@ -16,7 +16,7 @@ from tuner.trial import Trial
 N_INITIAL = 10  # points that every arm is given: our Sobol ones
 # name → module of peers/, the class in it, and the distribution whose version is the label
 PEERS: Mapping[str, tuple[str, str, str]] = {
-    "skopt": ("skopt_arm", "Gp", "scikit-optimize"),
+    "stock-skopt": ("skopt_arm", "Gp", "scikit-optimize"),
     "hyperopt": ("hyperopt_arm", "Tpe", "hyperopt"),
     "optuna-tpe": ("optuna_arms", "Tpe", "optuna"),
     "optuna-gp": ("optuna_arms", "Gp", "optuna"),

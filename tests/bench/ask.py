@@ -104,7 +104,7 @@ ARMS: Mapping[str, Callable[[Sequence[Trial]], object]] = {
     "gp": ours("gp"),
     "tpe": ours("tpe"),
     "mtpe": ours("mtpe"),
-    "skopt": skopt,
+    "stock-skopt": skopt,
     "optuna-tpe": optuna("TPESampler"),
     "optuna-gp": optuna("GPSampler"),
 }

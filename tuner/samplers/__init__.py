@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tuner.space import BadInput, Space
 from tuner.trial import Trial
 
-NAMES = ("gp", "tpe", "mtpe", "random", "external")
+NAMES = ("gp", "tpe", "mtpe", "skopt", "random", "external")
 
 
 class Sampler(Protocol):
