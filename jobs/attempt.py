@@ -12,7 +12,8 @@ from typing import Any, final
 
 from jobs import files
 from jobs.contract import Claim, RunFolder
-from models.train import Stop, from_bytes, to_bytes
+from jobs.rungs import Rungs
+from models.protocols import Stop
 
 _LOOK_EVERY = 30.0  # seconds between looks at the shared disk; an admin counts these
 _CHECKPOINT_SHARE = 0.05  # of the training time may go into writing checkpoints
@@ -35,7 +36,7 @@ class Attempt:
     """The `report` and the `checkpoint` of one attempt, handed to a training function.
 
     `leaving` says whether this process was asked to end; `deadline` is the end of the job in
-    seconds since the epoch, infinite where there is none.
+    seconds since the epoch, infinite where there is none. At `rungs` it may be pruned.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Attempt:
         leaving: Callable[[], str],
         deadline: float = math.inf,
         start_from: Path | None = None,
+        *,
+        rungs: Rungs | None = None,
     ) -> None:
         self.folder = folder
         self.claim = claim
@@ -54,6 +57,7 @@ class Attempt:
         self._leaving = leaving
         self._deadline = deadline
         self._start_from = start_from
+        self._rungs = rungs
         self._metrics = folder.of(claim.number, "metrics", claim.attempt)
         self._checkpoint = folder.of(claim.number, "checkpoint", claim.attempt)
         self._looked = time.monotonic()
@@ -73,6 +77,7 @@ class Attempt:
         self._epoch, self.reported = now - self.reported, now
         self.longest_epoch = max(self.longest_epoch, self._epoch)
         self._fence(now)
+        self._prune(step)
         self._watch_the_clock()
         if self.ending is Ending.RELEASED and self._saves:
             return  # the next save writes this epoch first, then stops
@@ -83,6 +88,8 @@ class Attempt:
         self._saves = True
         due = time.monotonic() - self._saved > self._save_cost / _CHECKPOINT_SHARE
         if due or last or self.ending is Ending.RELEASED:
+            from models.train import to_bytes  # noqa: PLC0415 - torch, for those who save
+
             started = time.monotonic()
             data = to_bytes({"step": step, "state": state(), "curve": [*self._curve.values()]})
             self._patiently(lambda: files.replace(self._checkpoint, data))
@@ -109,6 +116,12 @@ class Attempt:
     def curve(self) -> tuple[Mapping[str, Any], ...]:
         """What was reported so far, one record an epoch."""
         return tuple(self._curve.values())
+
+    def reached(self) -> float | None:
+        """The best value so far of what rungs compare, as reported; None where that is none."""
+        if self._rungs is None or (loss := self._rungs.loss(self.curve())) is None:
+            return None
+        return self._rungs.sign * loss if math.isfinite(loss) else None
 
     def keep_weights(self) -> None:
         """Name the finished checkpoint in weights/ too, where the controller keeps the best few."""
@@ -147,6 +160,15 @@ class Attempt:
         if self._patiently(self.fenced):
             self.ending = Ending.FENCED
 
+    def _prune(self, step: int) -> None:
+        """End at a rung where others were better; what cannot be read by now prunes nobody."""
+        if self._rungs is None or self.ending is not None:
+            return
+        with suppress(OSError):
+            self.why = self._rungs.pruned(self.folder.path, self.curve(), step)
+        if self.why:
+            self.ending = Ending.PRUNED
+
     def _watch_the_clock(self) -> None:
         if self.ending is not None:
             return
@@ -163,8 +185,12 @@ class Attempt:
         if path.name not in self._patiently(lambda: files.names(path.parent)):
             return None
         data = self._patiently(lambda: files.read_bytes(path))
+        if data is None:
+            return None
+        from models.train import from_bytes  # noqa: PLC0415 - torch, where there is something
+
         try:
-            return None if data is None else from_bytes(data)
+            return from_bytes(data)
         except Exception:  # a torn file of a crashed server is like no file
             return None
 

@@ -5,6 +5,7 @@ no accounting; its pickles are read by its own jobs only, in a folder that only 
 write.
 """
 
+import math
 import os
 import re
 import secrets
@@ -61,7 +62,7 @@ class Cluster:
         lost_after: float | None = None,
     ) -> None:
         self.folder = folder
-        self.name = f"tn-{run_id}"
+        self.name = slurm.job_name(run_id)
         self.options = options
         self.per_job = per_job
         self._rows: Sequence[slurm.Row] = ()  # the last answer
@@ -71,6 +72,8 @@ class Cluster:
         self._rarely = max(_ASK_OFTEN, min(_ASK_RARELY, lost_after or _ASK_RARELY))
         self._full_until = 0.0  # when it is worth asking for more jobs again
         self._said = ""  # sbatch's last complaint: one line each is enough
+        self._submitted_at = -math.inf
+        self._full = submissions.Full(folder, per_job)
         self._excluded: tuple[str, ...] = ()  # nodes that take no further job of ours
 
     def slots(self) -> Slots | None:
@@ -80,16 +83,24 @@ class Cluster:
             return None
         holding = [row for row in rows if row.state in slurm.WAITING_OR_RUNNING]
         held = sum(row.reason == _HELD for row in holding)
+        running = sum(row.state == "RUNNING" for row in holding)
+        # Heard of before Slurm is asked again; who trains one short trial a job has to wait.
+        recent = time.monotonic() - self._submitted_at < _ASK_OFTEN
+        full = 0 if recent else self._full.among(holding)
         jobs = (
             len(holding)
             - min(held, _REPLACED)
+            - full
             + submissions.unseen(self.folder, {row.comment for row in rows})
         )
         reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.
         alive |= {(row.job, row.restart - 1) for row in rows if row.state == "COMPLETING"}
-        return Slots(jobs * self.per_job, frozenset(alive), ", ".join(reasons))
+        queued = jobs - (running - full)
+        return Slots(
+            jobs * self.per_job, frozenset(alive), ", ".join(reasons), queued * self.per_job
+        )
 
     def submit(self, workers: int) -> None:
         """Queue jobs for so many workers, as arrays.
@@ -149,6 +160,7 @@ class Cluster:
         name = f"slurm-{secrets.token_hex(4)}"
         folder = self.folder.jobs / name
         self._ask_at = 0.0  # what was heard before does not know of these jobs
+        self._submitted_at = time.monotonic()
         files.make_folder(folder)
         files.write_once(
             folder / NOTE, {"jobs": jobs, "per_job": self.per_job, "time": time.time()}

@@ -24,6 +24,8 @@ SEARCH = "search"  # the part of a trial that the sampler asked for; others serv
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 SUBMITTED = "submitted.json"  # Slurm said that it took the submission
+HOLD = "hold.json"  # by the controller: waiting trials that the budget does not reach for
+FULL = "trials_per_job"  # how a worker ended whose job has trained what it was to
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
@@ -43,10 +45,8 @@ class State(StrEnum):
     PRUNED = "PRUNED"
     FAIL = "FAIL"
 
-    @property
-    def finished(self) -> bool:
-        """Whether the trial has its result."""
-        return self in (State.COMPLETE, State.PRUNED, State.FAIL)
+    def __init__(self, word: str) -> None:
+        self.finished = word in ("COMPLETE", "PRUNED", "FAIL")  # whether the trial has its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class Lost:
     reason: str  # Slurm's word where there is one
     by: Literal["controller", "worker"]
     time: float = 0.0
+    seconds: float = 0.0  # from its claim to its last sign of life
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Result:
     metrics: Mapping[str, float] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)  # what an outer program wants to keep
     attempts: int = 0
-    lost: tuple[str, ...] = ()  # how the attempts before ended
+    lost: tuple[str, ...] = ()  # how the attempts before ended …
+    lost_seconds: float = 0.0  # … and what they took together
     started: float | None = None
     seconds: float | None = None
     job: str = ""
@@ -160,12 +162,12 @@ class View:
     @property
     def size(self) -> int:
         """One more than the highest number seen."""
-        return 1 + max((*self.finished, *self.files), default=-1)
+        return 1 + max(max(self.finished, default=-1), max(self.files, default=-1))
 
     @property
     def whole(self) -> bool:
         """Whether no number is missing: a gap means that the listing is old."""
-        return len(self.finished | self.proposed) == self.size
+        return len(self.finished) + len(self.proposed - self.finished) == self.size
 
     def holds(self, claim: Claim) -> bool:
         """Whether the claim still is the trial's newest, alive and without a result."""
@@ -254,6 +256,11 @@ class RunFolder:
         paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
         return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
 
+    def lost_seconds(self, number: int, attempts: int) -> float:
+        """What the first so many attempts at a trial took, where they are lost."""
+        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
+        return sum(float((files.read(path) or {}).get("seconds", 0.0)) for path in paths)
+
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
         return next(self.results([number]), None)
@@ -301,6 +308,13 @@ class RunFolder:
             return ""
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
 
+    def held(self) -> range:
+        """The numbers that nobody may claim, since the budget does not reach for them."""
+        if HOLD not in files.names(self.path):
+            return range(0)
+        found = files.read(self.path / HOLD) or {}
+        return range(int(found.get("first", 0)), int(found.get("end", 0)))
+
     def _finished(self) -> frozenset[int]:
         listed = files.names(self.done)
         numbers = self._full_numbers | self.archives.seen(listed)
@@ -323,7 +337,7 @@ def _result(table: Mapping[str, Any]) -> Result:
 
 
 def _table(record: Any) -> dict[str, Any]:
-    return dataclasses.asdict(record)
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _record(kind: type[Record], table: Mapping[str, Any] | None) -> Record | None:

@@ -37,6 +37,7 @@ class Slots:
     workers: int  # that run or will run
     alive: frozenset[tuple[str, int]]  # (job, restart) whose processes may still write
     waiting_for: str = ""  # why jobs are queued, in Slurm's words
+    queued: int = 0  # of the workers, those that do not run yet
 
 
 class Executor(Protocol):

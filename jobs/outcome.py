@@ -14,8 +14,8 @@ from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
 from jobs.contract import SEARCH, Lost, Proposal, Result, State
 from jobs.reasons import CANCELLED
-from models import train as training
 from models.data import Dataset
+from models.protocols import Checkpoint, Report, Stop
 
 
 class Train(Protocol):
@@ -25,8 +25,8 @@ class Train(Protocol):
         self,
         params: Mapping[str, Any],
         data: Dataset | None,
-        report: training.Report,
-        checkpoint: training.Checkpoint,
+        report: Report,
+        checkpoint: Checkpoint,
         seed: int,
         /,
     ) -> float:
@@ -47,7 +47,7 @@ def outcome(
     started = time.time()
     try:
         value, metrics = _train(attempt, proposal, params, train, data)
-    except training.Stop:
+    except Stop:
         return _stopped(attempt, proposal, started)
     except Exception as error:
         trace = traceback.format_exc()
@@ -70,7 +70,9 @@ def _train(
     if proposal.part == SEARCH:
         return float(train(params, data, attempt.report, attempt, proposal.seed)), {}
     assert data is not None  # only data with a test part gets such a proposal
-    found = training.evaluate(params, data, attempt.report, attempt, proposal.seed, proposal.part)
+    from models.train import evaluate  # noqa: PLC0415 - torch: a user's own function may not need it
+
+    found = evaluate(params, data, attempt.report, attempt, proposal.seed, proposal.part)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, truth=found.truth, prediction=found.prediction, index=found.index)
     path = attempt.folder.predictions(proposal.number)
@@ -80,7 +82,8 @@ def _train(
 
 def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
     if attempt.ending is Ending.PRUNED:
-        return _result(attempt, proposal, started, State.PRUNED)
+        value, why = attempt.reached(), attempt.why
+        return _result(attempt, proposal, started, State.PRUNED, value=value, reason=why)
     return _released(attempt, proposal, started) if attempt.ending is Ending.RELEASED else None
 
 
@@ -97,7 +100,8 @@ def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | 
     if why == CANCELLED and not attempt.folder.stopping():
         return _result(attempt, proposal, started, State.FAIL, reason=why)
     if why:
-        lost = Lost(claim.number, claim.attempt, why, by="worker", time=time.time())
+        now = time.time()
+        lost = Lost(claim.number, claim.attempt, why, "worker", now, seconds=now - claim.time)
         files.patiently(lambda: attempt.folder.lose(lost))
     return None
 
@@ -106,8 +110,12 @@ def _result(
     attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
 ) -> Result:
     times = {"started": started, "seconds": time.time() - started}
-    lost = attempt.folder.losses(proposal.number, attempt.claim.attempt - 1)
-    more |= {"curve": attempt.curve(), "lost": lost}
+    before = attempt.claim.attempt - 1
+    more |= {
+        "curve": attempt.curve(),
+        "lost": attempt.folder.losses(proposal.number, before),
+        "lost_seconds": attempt.folder.lost_seconds(proposal.number, before),
+    }
     return Result.of_attempt(proposal, attempt.claim, state, **times, **more)
 
 

@@ -22,6 +22,7 @@ class Slot:
     host: str
     device: str
     deadline: float
+    began: float = 0.0  # when this job, or this process, began, in seconds since the epoch
 
     @classmethod
     def here(cls, submission: str) -> "Slot":
@@ -36,6 +37,7 @@ class Slot:
             host=env.get("SLURMD_NODENAME", socket.gethostname()) if in_slurm else "localhost",
             device=env.get("CUDA_VISIBLE_DEVICES", ""),
             deadline=slurm.own_end() if "SLURM_JOB_ID" in env else math.inf,
+            began=_began(in_slurm),
         )
 
     def claim(self, number: int, attempt: int) -> Claim:
@@ -51,6 +53,13 @@ class Slot:
             pid=os.getpid(),
             time=time.time(),
         )
+
+
+def _began(in_slurm: bool) -> float:
+    """When the job began, by Slurm from version 23 on; else this process."""
+    if in_slurm and "SLURM_JOB_START_TIME" in os.environ:
+        return float(os.environ["SLURM_JOB_START_TIME"])
+    return psutil.Process().create_time()
 
 
 def local_job(pid: int) -> str:

@@ -46,6 +46,20 @@ class Row:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """One run of a job as `sacct` shows it."""
+
+    state: str
+    tres: str  # what it was allocated
+    seconds: float
+
+
+def job_name(run_id: str) -> str:
+    """The name of all of a run's workers in the queue and in accounting."""
+    return f"tn-{run_id}"
+
+
 def queue(name: str) -> list[Row] | None:
     """All my jobs of a name that Slurm remembers, or None if it does not answer: one command."""
     columns = ",".join(f"{column}:|" for column in _COLUMNS)  # a width would cut
@@ -71,6 +85,16 @@ def ended_as(job: str, restart: int = 0) -> str:
     if OUT_OF_MEMORY in words_:
         return OUT_OF_MEMORY
     return words_[0] if has_word_for_end(words_[0]) else ""
+
+
+def accounted(name: str, since: float) -> list[Used] | None:
+    """Every run of my jobs of a name, requeued ones with each; None where nobody keeps accounts."""
+    start = datetime.fromtimestamp(since).isoformat(timespec="seconds")  # sacct's is local time too
+    columns = "State,AllocTRES,ElapsedRaw"
+    answer = _ask("sacct", "-X", "-D", "-n", "-P", f"--name={name}", "-S", start, "-o", columns)
+    rows = (line.split("|") for line in (answer or "").splitlines() if line.count("|") == 2)
+    used = [Used(state, tres, float(seconds or 0)) for state, tres, seconds in rows]
+    return None if answer is None else used
 
 
 def has_word_for_end(state: str) -> bool:

@@ -2,11 +2,13 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import final
 
 from jobs import files, slurm
-from jobs.contract import END, NOTE, READY, SUBMITTED, RunFolder
+from jobs.contract import END, FULL, NOTE, READY, SUBMITTED, RunFolder
 
 _MISSING, _SILENT = "missing.json", ".silent.json"
 _ORDERS = re.compile(r"[0-9a-f]{32}\.pkl")  # submitit's, before sbatch has answered
@@ -36,6 +38,33 @@ def adopt(folder: RunFolder, rows: Sequence[slurm.Row]) -> None:
 def unseen(folder: RunFolder, seen: set[str]) -> int:
     """Jobs of submissions that nobody knows the fate of: sbatch may have taken them."""
     return sum(_of_unknown_fate(folder.jobs / name) for name in names(folder) if name not in seen)
+
+
+@final
+class Full:
+    """Knows the jobs that trained what they were to, before Slurm is asked again.
+
+    With trials_per_job they come and go, and a slot must not wait a minute for the next.
+    """
+
+    def __init__(self, folder: RunFolder, per_job: int) -> None:
+        self._folder = folder
+        self._per_job = per_job
+        self._job_of: dict[Path, str] = {}  # the end note of a worker → its job, if that was full
+
+    def among(self, rows: Sequence[slurm.Row]) -> int:
+        """How many of the jobs that Slurm showed alive are over."""
+        ends: Counter[str] = Counter()
+        for name in sorted({row.comment for row in rows}):
+            path = self._folder.jobs / name
+            ends.update(self._full(path / end) for end in files.names(path) if end.endswith(END))
+        return sum(ends[row.job] >= self._per_job for row in rows if row.restart == 0)
+
+    def _full(self, note: Path) -> str:
+        if note not in self._job_of:
+            end = files.read(note) or {}
+            self._job_of[note] = str(end.get("job")) if end.get("reason") == FULL else ""
+        return self._job_of[note]
 
 
 def names(folder: RunFolder) -> list[str]:

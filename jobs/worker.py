@@ -2,61 +2,31 @@
 
 import argparse
 import importlib
+import math
 import os
 import random
 import signal
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
-import torch
-
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import END, READY, Claim, Proposal, RunFolder, State, View
+from jobs.contract import END, FULL, READY, SEARCH, Claim, Proposal, RunFolder, State, View
 from jobs.logs import LOG_TAIL
+from jobs.orders import Orders
 from jobs.outcome import Train, outcome
+from jobs.rungs import Rungs
 from jobs.slot import Slot
 from models import data as datasets
 
 _CROWD = 8  # workers beyond which the lowest waiting number would be fought over
-_GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
+_WAIT, _WAIT_MOST = 0.1, 2.0  # seconds between two looks for a point: ever rarer, an admin counts
+_STARTUP_SHARE = 0.05  # of a job, which trains on with trials_per_job = "auto" until it is less
 _FITS = 1.2  # a trial is started if this many times the longest so far fits into the job
 _WARNED = 180.0  # seconds: USR2 is asked for 90 before the end, and comes up to 60 earlier
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What a worker needs to know of the study."""
-
-    train: str
-    fixed: Mapping[str, Any]
-    data: Mapping[str, Any]
-    n_workers: int
-    trials_per_job: int | None
-    grace: float  # seconds without a waiting trial after which a worker leaves
-    device: str
-
-    @classmethod
-    def read(cls, folder: RunFolder) -> "Orders":
-        """The orders of a run; raises FileNotFoundError where there is no run."""
-        run, settings = (files.read(folder.path / name) for name in ("run.json", "settings.json"))
-        if run is None or settings is None:
-            raise FileNotFoundError(f"{folder.path} is not a run")
-        study, jobs = run["study"], settings["jobs"]
-        return cls(
-            train=study["train"],
-            fixed=study["fixed"],
-            data=study["data"],
-            n_workers=jobs["n_workers"],
-            trials_per_job=jobs["trials_per_job"],
-            grace=_GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
-            device=jobs["device"],
-        )
 
 
 @final
@@ -96,11 +66,13 @@ class Worker:
         self.leaving = leaving
         self.finished = 0
         self._longest = 0.0
+        self._startup = math.inf  # seconds, once it is over
         self._function = _resolve(orders.train)
         self._data = datasets.load(orders.data) if orders.data else None
 
     def run(self) -> str:
         """Work until nothing waits, the job is full, out of time or told to leave; says which."""
+        self._startup = time.time() - self.slot.began
         while not (reason := self._enough()):
             taken = self._next()
             if taken is None:
@@ -114,26 +86,35 @@ class Worker:
     def _enough(self) -> str:
         if self.leaving():
             return self.leaving()
-        if self.finished == self.orders.trials_per_job:
-            return "trials_per_job"
+        if self._full():
+            return FULL
         left = self.slot.deadline - time.time() - TIME_TO_SAVE
         return "no time for another trial" if self.finished and left < _FITS * self._longest else ""
 
+    def _full(self) -> bool:
+        """Whether the job has trained what it was to, or for so long that its start-up is paid."""
+        if self.orders.trials_per_job != "auto":
+            return self.finished == self.orders.trials_per_job
+        paid = self._startup < _STARTUP_SHARE * (time.time() - self.slot.began)
+        return self.finished > 0 and paid
+
     def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""
-        empty_since = time.monotonic()
+        empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
+            held = files.patiently(self.folder.held)  # the budget does not reach for these
             view = files.patiently(self.folder.look)
-            proposal = self._choose(view.numbers(State.WAITING))
+            proposal = self._choose([n for n in view.numbers(State.WAITING) if n not in held])
             if proposal is not None:
-                empty_since = time.monotonic()
+                empty_since, pause = time.monotonic(), _WAIT
                 claim = self._take(view, proposal.number)
                 if claim is not None:
                     return claim, proposal
             elif time.monotonic() - empty_since > self.orders.grace:
                 return None
             else:
-                time.sleep(min(2.0, self.orders.grace / 20))
+                time.sleep(min(pause, self.orders.grace / 20))
+                pause = min(2 * pause, _WAIT_MOST)
         return None
 
     def _choose(self, waiting: list[int]) -> Proposal | None:
@@ -152,8 +133,9 @@ class Worker:
 
     def _try(self, claim: Claim, proposal: Proposal) -> None:
         attempt = Attempt(
-            self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal)
-        )
+            self.folder, claim, self.leaving, self.slot.deadline, self._start_from(proposal),
+            rungs=self._rungs(proposal),
+        )  # fmt: skip
         params = {**self.orders.fixed, **proposal.params}
         with attempt.watched():
             result = outcome(attempt, proposal, params, self._function, self._data)
@@ -168,6 +150,11 @@ class Worker:
         files.patiently(lambda: self.folder.publish(result))
         if result.state is State.FAIL:
             _prove_device(self.orders.device)  # some CUDA errors spoil all that comes after
+
+    def _rungs(self, proposal: Proposal) -> Rungs | None:
+        """Where a trial may be pruned: not what the study's author or the report asked for."""
+        asked_for = proposal.origin == "enqueue" or proposal.part != SEARCH
+        return None if asked_for else self.orders.rungs
 
     def _start_from(self, proposal: Proposal) -> Path | None:
         """The winner's finished checkpoint, for a part that trains just what the search trained."""
@@ -191,6 +178,8 @@ def _prove_device(device: str) -> None:
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if device == "cpu" or not given:
         return
+    import torch  # noqa: PLC0415 - seconds, which a job without a GPU need not pay
+
     if not torch.cuda.is_available():
         raise RuntimeError(
             f"this node gave the job GPU {given}, but torch {torch.__version__} sees none: "

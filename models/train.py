@@ -2,57 +2,19 @@
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 import torch
 
+from models.defaults import DEFAULTS
 from models.fold import MODELS, Fold, options
+from models.protocols import Checkpoint, Report, State, Stop
 from models.split import Array, Dataset
 
-State = dict[str, Any]
-
-# What a study may set or search besides the model's own arguments, and what holds otherwise.
-DEFAULTS: Mapping[str, Any] = {
-    "model": "cnn_lstm",  # or "fusion"
-    "metric": "mse",  # what an epoch is chosen by: mse, rmse, mae; accuracy
-    "epochs": 20,
-    "learning_rate": 1e-3,
-    "batch_size": 64,
-    "optimizer": "adam",  # or "sgd", with momentum 0.9
-    "weight_decay": 0.0,
-    "bins": 0,  # series: quantile bins of each feature, as further features; 0 for none
-    "schedule": "constant",  # or "cosine": to zero over `epochs`
-}
-
-
-class Stop(BaseException):
-    """Raised by `report` or `save` where a trial must end: pruned, fenced, or out of time.
-
-    No error, and not to be caught by training code, nor by its `except Exception`.
-    """
-
-
-class Report(Protocol):
-    """Records one epoch, from step 0; may raise Stop."""
-
-    def __call__(self, step: int, **metrics: float) -> None:
-        """Metrics are in real units."""
-        ...
-
-
-class Checkpoint(Protocol):
-    """Where a trial's state survives its process."""
-
-    def load(self) -> State | None:
-        """The newest state, None at a first start."""
-        ...
-
-    def save(self, step: int, state: Callable[[], State], last: bool = False) -> None:
-        """Write `state()` if it is time, and always when `last`; may raise Stop."""
-        ...
+__all__ = ["Checkpoint", "Evaluation", "Report", "Stop", "evaluate", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +33,9 @@ def train(
 ) -> float:
     """The best epoch's validation metric, in real units, as the mean over the search's folds.
 
-    Folds are trained in lockstep, so that every epoch has a value. A diverged training ends at
-    once and returns what it diverged to, nan or inf.
+    Folds are trained in lockstep, so that every epoch has a value. With a `patience` training ends
+    after so many epochs without a better one. A diverged training ends at once and returns what it
+    diverged to, nan or inf.
     """
     return Training(params, data, "search", seed).fit(report, checkpoint)
 
@@ -140,24 +103,33 @@ class Training:
         self.params, self.device = checked(params, data.task), device()
         self.folds = [Fold(self.params, data, split, self.device) for split in data.splits(part)]
         self.epoch, self.best = 0, float("nan")
+        self.stale = 0  # epochs since the best one
         self.best_weights = [fold.weights() for fold in self.folds]
 
     def fit(self, report: Report, checkpoint: Checkpoint) -> float:
         """Train for the epochs that are left; returns the best value."""
         if state := checkpoint.load():
             self.load_state(state)
-        while self.epoch < self.params["epochs"]:
+        while not self.over:
             loss = float(np.mean([fold.epoch(self.epoch) for fold in self.folds]))
             metrics = self.validate()
             value = metrics.get(self.params["metric"], loss)
+            self.stale += 1
             if self.is_best(value) or not metrics:
+                self.stale = 0
                 self.best, self.best_weights = value, [fold.weights() for fold in self.folds]
             report(self.epoch, train=loss, **metrics)
             if not np.isfinite(loss + value):
                 return loss + value
             self.epoch += 1
-            checkpoint.save(self.epoch - 1, self.state, last=self.epoch == self.params["epochs"])
+            checkpoint.save(self.epoch - 1, self.state, last=self.over)
         return self.best
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are trained, or so many without a better one as `patience` says."""
+        all_, patience = int(self.params["epochs"]), int(self.params["patience"])
+        return self.epoch >= all_ or 0 < patience <= self.stale
 
     def is_best(self, value: float) -> bool:
         """Whether no epoch before was as good."""
@@ -186,6 +158,7 @@ class Training:
         return {
             "epoch": self.epoch,
             "best": self.best,
+            "stale": self.stale,
             "best_weights": self.best_weights,
             "models": [fold.model.state_dict() for fold in self.folds],
             "optimizers": [fold.optimizer.state_dict() for fold in self.folds],
@@ -198,6 +171,7 @@ class Training:
         self.epoch, self.best, self.best_weights = (
             state[key] for key in ("epoch", "best", "best_weights")
         )
+        self.stale = state.get("stale", 0)  # a run of an older version knows no patience
         for fold, model, optimizer in zip(
             self.folds, state["models"], state["optimizers"], strict=True
         ):

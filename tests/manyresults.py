@@ -52,12 +52,12 @@ def finished_run(path, n, epochs=2, **study):
     return run
 
 
-def digested_run(path, n, epochs=10):
+def digested_run(path, n, epochs=10, **study):
     """A run whose `n` results are empty files, but whole in its digest: whoever opens one errs.
 
     They are links of one file a shard, since a disk takes a minute for 100,000 files.
     """
-    run = create(made.study(n_trials=n, train="tests.functions:quadratic"), path)
+    run = create(made.study(n_trials=n, train="tests.functions:quadratic", **study), path)
     for number in range(n):
         target = run.folder.result_path(number)
         if number % 1000 == 0:

@@ -13,7 +13,7 @@ from tuner.plan import MAX_BARREN
 from tuner.space import Space
 
 RUN = Path("/run")
-EPOCHS = 3
+EPOCHS, RUNG = 3, 2
 SPACE = Space.from_table({"x": {"type": "float", "low": 0, "high": 1}})
 
 
@@ -114,7 +114,7 @@ class Promises:
             self.world.fail(f"{actor.name} claimed {(number, attempt_)} and does not train it")
 
     def check_end(self, folder, submitted):
-        """What must hold when all have ended."""
+        """What must hold when all have ended; returns how many trials were pruned."""
         results = [folder.result(n) for n in range(self.study.n_trials)]
         expect(None not in results, "a trial has no result")
         expect(len(folder.look().finished) == len(results), "there are trials nobody asked for")
@@ -125,16 +125,20 @@ class Promises:
         self._check_replay(results)
         allowed = self.study.jobs.n_workers + 8 + 4 * self.world.troubles
         expect(submitted <= allowed, f"{submitted} jobs; {allowed} allowed")
+        return sum(result.state is State.PRUNED for result in results)
 
     def _check_result(self, result):
         """What was trained, from the first epoch to the last; FAIL only for used-up attempts."""
         if result.state is State.FAIL:
             expect(result.attempts > MAX_BARREN, f"trial {result.number} failed: {result.reason}")
             return
+        pruned = result.state is State.PRUNED
+        expect(self.study.pruner or not pruned, f"trial {result.number} was pruned unasked")
         values = [0.0]
-        for _ in range(EPOCHS):
+        for _ in range(RUNG if pruned else EPOCHS):
             values.append(values[-1] + result.params["x"])
-        expect(result.value == values[-1], f"trial {result.number} has a wrong value")
+        value = values[1] if pruned else values[-1]  # its best so far
+        expect(result.value == value, f"trial {result.number} has a wrong value")
         curve = [(m["step"], m["value"]) for m in sorted(result.curve, key=lambda m: m["step"])]
         expect(curve == list(enumerate(values[1:])), f"trial {result.number}'s curve: {curve}")
 

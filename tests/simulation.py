@@ -14,17 +14,29 @@ import time
 from types import SimpleNamespace
 from unittest import mock
 
-from jobs import attempt, cluster, contract, files, outcome, slot, slurm, submissions, worker
+from jobs import (
+    accounting,
+    attempt,
+    cluster,
+    contract,
+    files,
+    outcome,
+    slot,
+    slurm,
+    submissions,
+    worker,
+)
 from jobs.slot import Slot
 from tests.simdisk import Disk
 from tests.simfaults import PASSING, Faults, Hold, PromiseError
-from tests.simpromises import EPOCHS, RUN, SPACE, Promises, expect, suggest
+from tests.simpromises import EPOCHS, RUN, RUNG, SPACE, Promises, expect, suggest
 from tests.simslurm import LIMIT, Slurm
 from tests.simworld import Clock, World
-from tuner import controller, store
+from tuner import budget, controller, store
 from tuner.study import Jobs, Study
 
 VERSIONS = store._versions()
+PRUNER = {"name": "asha", "metric": "value", "first_rung": RUNG}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,19 +46,21 @@ class Outcome:
     jobs: int  # submitted
     troubles: int  # faults that may have cost one
     attempts: int  # trainings begun
+    pruned: int
     steps: int
 
 
 class Simulation:
     """One run of one study; `faults` None for none."""
 
-    def __init__(self, seed=0, faults=None, n_trials=4, n_workers=2, controllers=1):
+    def __init__(self, seed=0, faults=None, *, n_trials=4, n_workers=2, controllers=1, pruner=None):
         self.world = World(seed, faults or Faults())
         self.disk = Disk(self.world)
         self.slurm = Slurm(self.world, self._start_worker)
         self.controllers = controllers
         self.study = Study(
             "s", "minimize", n_trials, SPACE, sampler="random", train="tests.simulation:none",
+            fixed={"epochs": 2 * EPOCHS}, pruner=pruner or {},
             jobs=Jobs(executor="slurm", n_workers=n_workers),
         )  # fmt: skip
         self.epoch = 60.0  # seconds at most
@@ -67,10 +81,9 @@ class Simulation:
             self._strike_at_random()
             world.run()
             expect(self.finished, "the study did not finish")
-            self.promises.check_end(folder, self.slurm.submitted)
-        return Outcome(
-            self.slurm.submitted, world.troubles, len(self.promises.trainings), world.steps
-        )
+            pruned = self.promises.check_end(folder, self.slurm.submitted)
+        attempts = len(self.promises.trainings)
+        return Outcome(self.slurm.submitted, world.troubles, attempts, pruned, world.steps)
 
     def hold(self, who, kind, end, until, **more):
         """Stop the first actor of a name before an operation, until a condition holds."""
@@ -177,6 +190,8 @@ class Simulation:
             slot: {"time": clock, "os": process},
             slurm: {"queue": self.slurm.squeue, "ended_as": self.slurm.sacct},
             submissions: {"time": clock},
+            accounting: {"time": clock},
+            budget: {"time": clock},
             store: {"time": clock, "secrets": tokens, "_versions": lambda: VERSIONS},
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,
@@ -217,6 +232,7 @@ def at_random(seed, faults=None):
         n_trials=rng.randint(2, 6),
         n_workers=rng.randint(1, 4),
         controllers=rng.randint(1, 3),
+        pruner=PRUNER if seed % 2 else None,
     )
     simulation.epoch = rng.choice((20.0, 60.0, 200.0))
     simulation.slow = {0: rng.choice((60.0, 2000.0))}

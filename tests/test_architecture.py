@@ -64,9 +64,9 @@ def test_models_need_torch_and_numpy_only():
     assert wrong == []
 
 
-def loaded_by(*names):
-    """The modules that are loaded after importing some in a new interpreter."""
-    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+def loaded_by(*names, then="pass"):
+    """The modules that are loaded after importing some, and a call, in a new interpreter."""
+    code = f"import sys, {', '.join(names)}; {then}; print(*sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
@@ -80,8 +80,23 @@ def test_the_controller_starts_without_torch():
 
 def test_a_worker_starts_without_the_samplers():
     """Start-up is paid by every job."""
-    heavy = {"skopt", "hyperopt", "pandas", "matplotlib", "sklearn"}
+    heavy = {"skopt", "hyperopt", "pandas", "matplotlib", "sklearn", "scipy"}
     assert not heavy & loaded_by("jobs.worker")
+
+
+def test_torch_is_for_those_who_train_with_it():
+    """A user's own function may not; eight imports at once cost a small node a minute."""
+    assert "torch" not in loaded_by("jobs.worker", "jobs.cluster")
+
+
+def test_the_first_points_come_before_their_engine():
+    """Workers start first, then the sampler's engine is imported; so are the figures'."""
+    first = (
+        "tuner.samplers.get('gp')(tuner.space.Space({'x': tuner.space.Float(0, 1)}), [], 9, 1, 4)"
+    )
+    loaded = loaded_by("tuner.samplers", "tuner.space", "tuner.drive", then=first)
+    assert "tuner.samplers.random" in loaded
+    assert not {"tuner.samplers.gp", "skopt", "sklearn", "matplotlib", "pandas"} & loaded
 
 
 WRITERS = {"open", "write_text", "write_bytes", "mkdir", "unlink", "rename", "touch", "rmtree"}

@@ -8,7 +8,7 @@ from jobs import cluster as clusters
 from jobs import files, slurm
 from jobs import submissions as notes
 from jobs.cluster import Cluster
-from jobs.contract import END, NOTE, READY, SUBMITTED, Claim, RunFolder
+from jobs.contract import END, FULL, NOTE, READY, SUBMITTED, Claim, RunFolder
 from jobs.executor import SubmitError
 
 
@@ -77,10 +77,30 @@ def test_states_are_told_apart(run, fake_slurm):
         ("1_4", "NODE_FAIL", 0, "s", "n1", "NodeDown"),
     )
     slots = executor(run).slots()
-    assert slots.workers == 2
+    assert (slots.workers, slots.queued) == (2, 1)
     # the restart count rises before the old process is gone
     assert slots.alive == {("1_0", 0), ("1_1", 0), ("1_2", 1), ("1_2", 0)}
     assert slots.waiting_for == "Resources"
+
+
+def test_a_job_that_trained_what_it_was_to_is_replaced_at_once(run, fake_slurm):
+    """Slurm is asked again much later; who found nothing to train, or failed, is not replaced."""
+    name = "slurm-1"
+    files.make_folder(run.jobs / name)
+    fake_slurm.queue(*[(f"1_{i}", "RUNNING", 0, name, "n1", "None") for i in range(4)])
+    one = executor(run, per_job=2)
+    assert one.slots().workers == 8
+    ends = [("1_0", FULL), ("1_0", FULL), ("1_1", FULL), ("1_2", "nothing waits"), ("1_2", FULL)]
+    for i, (job, reason) in enumerate(ends):
+        files.write_once(run.jobs / name / f"n1-{i}{END}", {"job": job, "reason": reason})
+    slots = one.slots()
+    assert (slots.workers, slots.queued) == (6, 0)
+    assert ("1_0", 0) in slots.alive
+    assert len(fake_slurm.calls("squeue")) == 1
+    one._submitted_at = time.monotonic()  # the next submission may come ten seconds later
+    assert one.slots().workers == 8
+    fake_slurm.queue(("1_0", "RUNNING", 1, name, "n1", "None"))  # somebody had it run again
+    assert executor(run, per_job=2).slots().workers == 2
 
 
 def test_jobs_that_slurm_holds_for_ever_are_replaced_but_not_endlessly(run, fake_slurm):

@@ -15,6 +15,7 @@ from jobs.executor import Inline
 from tests.test_controller import make
 from tuner import drive
 from tuner.controller import Controller
+from tuner.figures import Figures
 from tuner.progress import Progress, describe
 
 
@@ -149,3 +150,29 @@ def test_a_log_gets_a_line_when_something_changed(tmp_path, capsys):
     assert len(lines) == len({line.split("  ", 1)[1] for line in lines})
     assert " 2/2  best" in lines[-1]
     assert "0 running  0 waiting" in describe(run.study, status)
+
+
+def test_figures_are_drawn_by_a_process_of_their_own(tmp_path):
+    """The controller goes on looking; at the end it waits for the last drawing."""
+    run = make(tmp_path, n_trials=10)
+    drive_all(run)
+    drawn = run.folder.report / "optimization_process.png"
+    figures = Figures(run)
+    figures.refresh(9)
+    figures.end()
+    assert not drawn.exists()
+    figures.refresh(10)
+    assert not drawn.exists(), "the controller drew by itself"
+    figures.end()
+    assert drawn.stat().st_size > 10_000
+    drawn.unlink()
+    figures.refresh(19)
+    figures.end()
+    assert not drawn.exists(), "nothing much was new"
+
+
+def drive_all(run):
+    """Tick until the run is finished."""
+    controller = Controller(run, Inline(run.folder))
+    while not controller.tick().finished:
+        pass

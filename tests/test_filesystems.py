@@ -18,9 +18,10 @@ from jobs import files
 from jobs.attempt import Ending
 from jobs.contract import Claim, Proposal, RunFolder, State
 from jobs.executor import Inline, Local, Slots
+from jobs.orders import Orders
 from jobs.outcome import outcome
 from jobs.slot import Slot
-from jobs.worker import Orders, Worker
+from jobs.worker import Worker
 from tests import functions, test_worker
 from tests.slurm_cluster import wait_for
 from tests.test_controller import make

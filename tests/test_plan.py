@@ -4,7 +4,8 @@ import pytest
 
 from jobs.contract import State
 from jobs.executor import Slots
-from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, best, plan, stock, used_up
+from tuner.pace import Pace
+from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, best, plan, used_up
 from tuner.space import Space
 from tuner.study import Jobs, Study
 from tuner.trial import Trial
@@ -29,21 +30,45 @@ def trials(complete=0, running=0, waiting=0, *, part="search", of=None, first=0)
     ]
 
 
-def decide(study, trials, slots=NONE, parts=(), capacity=100):
+def decide(study, trials, slots=NONE, parts=(), capacity=100, **more):
     """plan() with what most tests do not vary."""
-    return plan(study, trials, slots, parts, capacity)
+    return plan(study, trials, slots, parts, capacity, **more)
 
 
 def test_an_empty_run_fills_its_slots_and_a_shallow_stock():
     """As many points as workers and a few more; one job a worker."""
     todo = decide(study(), [])
-    assert (todo.propose, todo.submit) == (4 + stock(4), 4)
+    assert (todo.propose, todo.submit) == (5, 4)
+
+
+def test_a_queued_job_gets_its_point_when_it_starts():
+    """A point asked for hours ago knows nothing of the results since; only the first wait."""
+    queued = Slots(4, frozenset(), queued=3)
+    over = trials(complete=10, running=1)  # n_initial is 10
+    assert decide(study(), over, queued).propose == 1
+    assert decide(study(), trials(complete=10, running=4), Slots(4, frozenset())).propose == 1
+    assert decide(study(), trials(complete=10), Slots(4, frozenset())).propose == 5
+    assert decide(study(), trials(complete=4), queued).propose == 5
+    assert decide(study(), trials(complete=8), queued).propose == 2
+
+
+def test_the_jobs_of_points_to_come_are_submitted():
+    """They queue while their points are not asked for yet."""
+    assert decide(study(), trials(complete=10)).submit == 4
+    assert decide(study(n_trials=12), trials(complete=10)).submit == 2
+
+
+def test_more_points_wait_where_they_are_taken_faster():
+    """The stock is that of the pace."""
+    busy, slots = trials(complete=10, running=4), Slots(4, frozenset())
+    assert decide(study(), busy, slots, pace=Pace(2.0, 600.0)).propose == 1
+    assert decide(study(), busy, slots, pace=Pace(2.0, 4.0)).propose == 4
 
 
 def test_the_stock_is_topped_up_as_trials_end():
     """Never more than workers and stock are unfinished."""
     todo = decide(study(), trials(complete=3, running=4), Slots(4, frozenset()))
-    assert (todo.propose, todo.submit) == (stock(4), 0)
+    assert (todo.propose, todo.submit) == (1, 0)
 
 
 def test_queued_jobs_count_as_slots():
@@ -90,7 +115,8 @@ def test_the_run_is_finished_when_the_parts_are():
 def test_more_trials_go_on_with_a_finished_run():
     """Raising n_trials searches on; a new winner is tested anew, an old one is not."""
     done = trials(complete=10) + trials(complete=1, part="test", of=9, first=10)
-    assert decide(study(n_trials=12), done, parts=("test",)).propose == 2
+    two = Slots(2, frozenset())
+    assert decide(study(n_trials=12), done, two, parts=("test",)).propose == 2
     same = [*done, *(Trial(n, State.COMPLETE, {"x": 0.1}, value=99.0) for n in (11, 12))]
     assert decide(study(n_trials=12), same, parts=("test",)).finished
     better = [*done, *(Trial(n, State.COMPLETE, {"x": 0.1}, value=-1.0) for n in (11, 12))]

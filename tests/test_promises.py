@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from jobs import attempt, contract, files, worker
+from jobs import attempt, contract, files, outcome, worker
 from tests.simfaults import Faults, PromiseError
 from tests.simulation import Simulation, at_random
 from tuner import controller, store
@@ -241,15 +241,15 @@ MUTATIONS = (
         "a result can be replaced", "taken away or replaced", contract.RunFolder, "publish",
         "files.write_once(path, _table(result))",
         "files.replace(path, __import__('json').dumps(_table(result)).encode()) is None",
-        Faults(stop=0.02, node=0.9, squeue=0.9),
+        Faults(stop=0.01, node=0.9, squeue=0.9),
     ),
     Mutation(
         "what is unfinished is swept too", "is swept before", store.Store, "sweep",
-        "view.finished & view.files.keys()", "view.files.keys()",
+        " if number in view.finished", "",
     ),
     Mutation(
         "surplus workers are replaced", "jobs; .* allowed", controller, "plan",
-        "min(workers, unfinished + propose + len(due))", "workers",
+        "min(workers, len(open_) + left + len(due))", "workers",
     ),
     Mutation(
         "an unreadable file counts as none", "nobody asked for|no replay",
@@ -265,6 +265,10 @@ MUTATIONS = (
         "a disk's error is a training's", "failed: OSError", attempt.Attempt, "_read",
         "self._patiently(lambda: files.names(path.parent))", "files.names(path.parent)",
         Faults(kill=0.005, error=0.1),
+    ),
+    Mutation(
+        "a pruned trial says what it had last", "wrong value", outcome, "_stopped",
+        "attempt.reached()", "attempt.curve()[-1]['value']",
     ),
     Mutation(
         "the dead are not buried", "stuck", controller.Controller, "_bury",
@@ -283,5 +287,5 @@ def test_the_checker_finds_a_broken_promise(mutation):
 
 def play_some(faults):
     """Some interleavings, the same ones every time."""
-    for seed in range(100):
+    for seed in range(300):
         at_random(seed, faults).run()

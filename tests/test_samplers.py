@@ -307,3 +307,11 @@ def test_the_seeds_of_neighbouring_points_share_nothing():
     assert all(0 <= seed < 2**32 for seed in seeds)
     flipped = [(a ^ b).bit_count() for a, b in pairwise(seeds)]
     assert np.mean(flipped) == pytest.approx(16, abs=1)
+
+
+@pytest.mark.parametrize("name", ["gp", "mtpe", "tpe", "skopt", "random"])
+def test_the_first_points_are_those_of_the_engine(name):
+    """They come without it, so that workers start sooner: until a result is known."""
+    space, ask = SPACES["mixed"], samplers.get(name)
+    waiting = [Trial(n, State.WAITING, params) for n, params in enumerate(ask(space, [], 3, 5, 4))]
+    assert ask(space, waiting, 3, 5, 4) == samplers.load(name)(space, waiting, 3, 5, 4)

@@ -36,6 +36,7 @@ def test_what_failed_and_what_was_lost_is_counted_by_reason(tmp_path):
     assert found["failed"] == {"the value is nan": failed}
     assert found["lost"] == {"NODE_FAIL": 1}
     assert found["trials"]["COMPLETE"] + failed == 8
+    assert found["known"] is None
     assert found["best"]["value"] == min(t.value for t in run.trials() if t.value is not None)
     assert "lost, and tried again: 1 × NODE_FAIL" in text(found)
 

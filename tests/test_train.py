@@ -137,6 +137,7 @@ def test_it_beats_persistence_on_real_data():
         (FAST, waves()),
         ({**FAST, "optimizer": "sgd", "schedule": "cosine", "lstm_layers": 2, "bins": 4}, waves()),
         ({**FUSION, "epochs": 4, "lstm_layers": 2}, pictures()),
+        ({**FAST, "epochs": 30, "learning_rate": 0.05, "patience": 3}, waves()),
     ],
 )
 def test_resumed_equals_whole_bit_for_bit(killed, params, data):
@@ -151,7 +152,49 @@ def test_resumed_equals_whole_bit_for_bit(killed, params, data):
     again, rest = run(params, data, resumed)
     assert (again, rest) == (value, curve[killed + 1 :])
     assert same(from_bytes(whole.content), from_bytes(resumed.content))
-    assert resumed.last == params["epochs"] - 1
+    assert resumed.last == whole.last == len(curve) - 1
+
+
+def test_patience_ends_a_training_that_gets_no_better():
+    """After so many epochs without a better one; the best before counts, and 0 waits for ever."""
+    params = {**FAST, "epochs": 30, "learning_rate": 0.05}
+    value, curve = run({**params, "patience": 3}, waves())
+    whole, all_ = run(params, waves())
+    values = [entry["mse"] for entry in curve]
+    best = values.index(min(values))
+    assert value == values[best]
+    assert len(values) == best + 4 < len(all_) == 30
+    assert [entry["mse"] for entry in all_][: len(values)] == values
+    assert whole <= value
+
+
+def test_a_resumed_training_has_not_lost_its_patience():
+    """It knows how many epochs were no better, wherever it was killed."""
+    params = {**FAST, "epochs": 30, "learning_rate": 0.05, "patience": 3}
+    value, curve = run(params, waves())
+    for killed in range(len(curve) - 4, len(curve) - 1):
+        first = Memory(stop_after=killed)
+        with pytest.raises(Stop):
+            run(params, waves(), first)
+        assert run(params, waves(), Memory(first.content)) == (value, curve[killed + 1 :])
+
+
+def test_a_training_that_patience_ended_is_not_gone_on_with():
+    """Its finished checkpoint serves the test part as it is."""
+    params = {**FAST, "epochs": 30, "learning_rate": 0.05, "patience": 3}
+    memory = Memory()
+    run(params, waves(), memory)
+    _, more = run(params, waves(), Memory(memory.content))
+    assert more == []
+
+
+def test_without_validation_nothing_ends_early():
+    """There is no better or worse epoch then."""
+    (split,) = waves().splits("test")
+    curve, params = [], {**FAST, "patience": 1}
+    data = Made(replace(split, validation=None))
+    evaluate(params, data, lambda step, **m: curve.append(step), Memory(), 0, "test")
+    assert curve == [0, 1, 2, 3]
 
 
 def test_a_seed_decides_everything():

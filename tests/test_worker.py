@@ -1,5 +1,6 @@
 """A worker and its attempts: claims, fences, checkpoints, failures, and where it must not go."""
 
+import dataclasses
 import errno
 import itertools
 import math
@@ -9,13 +10,15 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from jobs import attempt as attempts
 from jobs import files, worker
 from jobs.attempt import Attempt, Ending
-from jobs.contract import Claim, Lost, Proposal, Result, RunFolder, State
+from jobs.contract import FULL, Claim, Lost, Proposal, Result, RunFolder, State
+from jobs.orders import Orders
 from jobs.slot import Slot, local_job
-from jobs.worker import Leaving, work
+from jobs.worker import Leaving, Worker, work
 from models.train import Stop
 from tuner import store
 from tuner.space import Space
@@ -84,7 +87,7 @@ def test_a_slot_that_does_not_work_touches_no_trial(tmp_path, monkeypatch):
     """A node without its GPU is the node's fault."""
     run = make(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(worker.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="sees none"):
         work(str(run.path), "local-1")
     assert run.look().state(0) is State.WAITING
@@ -112,6 +115,56 @@ def test_a_full_job_takes_no_further_trial(tmp_path):
         run.propose(Proposal(number, {"x": 1.0}, seed=0, origin="random"))
     work(str(run.path))
     assert run.look().finished == {0, 1}
+
+
+def test_an_automatic_job_ends_once_its_start_up_is_paid(tmp_path, monkeypatch):
+    """10 s of start-up and trials of 30 s: after 7 of them it was less than 5 % of the job."""
+    now = [1010.0]
+    clock = SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(worker, "time", clock)
+    jobs = Jobs(grace=0.0, trials_per_job="auto")
+    study = Study("s", "minimize", 8, SPACE, train="tests.functions:quadratic", jobs=jobs)
+    run = store.create(study, tmp_path / "run").folder
+    for number in range(9):
+        run.propose(Proposal(number, {"x": 1.0}, seed=0, origin="random"))
+    place = Slot("1", 0, "", "n1", "", math.inf, began=1000.0)
+    one = Worker(run, Orders.read(run), place, lambda: "")
+
+    def train(*given):
+        now[0] += 30.0
+        return 1.0
+
+    one._function = train
+    assert one.run() == FULL
+    assert run.look().finished == set(range(7))
+
+
+def test_a_job_began_when_slurm_says(tmp_path, monkeypatch):
+    """What came before Python counts too; a Slurm before 23 leaves the process's own start."""
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "4e9")
+    own = Slot.here("slurm-1").began
+    assert 0.0 < own < time.time()
+    monkeypatch.setenv("SLURM_JOB_START_TIME", "12345")
+    assert (Slot.here("slurm-1").began, Slot.here("local-1").began) == (12345.0, own)
+
+
+def test_a_worker_looks_soon_and_then_rarely_for_a_point(tmp_path, monkeypatch):
+    """Soon, since a trial may be short; rarely, since an admin counts."""
+    slept, now = [], [0.0]
+
+    def sleep(seconds):
+        slept.append(seconds)
+        now[0] += seconds
+
+    clock = SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=sleep)
+    run = make(tmp_path, points=())
+    one = Worker(run, dataclasses.replace(Orders.read(run), grace=65.0), Slot.here(""), lambda: "")
+    monkeypatch.setattr(worker, "time", clock)
+    assert one.run() == "nothing waits"
+    assert slept[:6] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+    assert set(slept[5:]) == {2.0}
+    assert 65.0 < sum(slept) < 68.0
 
 
 def test_the_next_attempt_goes_on_from_the_checkpoint(tmp_path):

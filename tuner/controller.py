@@ -7,6 +7,7 @@ import dataclasses
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -14,16 +15,19 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
-from tuner import samplers
+from tuner import pace, samplers, warm
+from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
 from tuner.plan import best, plan, used_up
+from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
-from tuner.trial import Trial
+from tuner.trial import Trial, counts
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
 _UNREAD_TICKS = 90  # on a shared disk three times the minute that a file may be late
+_PERIODS = 9  # newest ones, by whose median the stock is measured
 _SAME_ERRORS = 3  # first results that all fail alike: the study is at fault, not the point
 
 
@@ -35,6 +39,7 @@ class Status:
     slots: Slots | None
     finished: bool = False
     stopped: str = ""  # why nothing more will happen
+    spent: Spent | None = None  # where there is a budget
 
 
 @final
@@ -49,12 +54,19 @@ class Controller:
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        self.ledger = Ledger(store)
+        self.pruner = Pruner(store.folder, self.study, data)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
         after = self.study.jobs.lost_after
         self._grace = default if after is None else after
         self._began = time.time()
         self._unread = 0  # ticks in a row
+        self._periods: deque[float] = deque(maxlen=_PERIODS)
+        self._topped_up: float | None = None  # when last
+        self._pace = pace.UNMEASURED
         self._known = store.view().finished
+        self._works = False  # some trial did not fail as all others did
+        self._told: dict[int, Trial] = {}
         self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
 
     def tick(self) -> Status:
@@ -67,14 +79,25 @@ class Controller:
             self._bury(before, slots, view)
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
-        self._sign(trials)
+        spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
+        self._sign(trials, spent)
+        self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
             return Status(trials, slots, stopped=stopped)
         if self._unreadable(trials, view):
             return Status(trials, slots)
-        todo = plan(self.study, trials, slots, self.parts, self.executor.capacity)
+        workers = min(self.study.jobs.n_workers, self.executor.capacity)
+        self._pace = pace.measured(self._periods, trials, workers)
+        reach = afford(self.study, trials, spent, len(self.parts), time.time())
+        todo = plan(
+            self.study, trials, slots, self.parts, self.executor.capacity,
+            pace=self._pace, afford=reach,
+        )  # fmt: skip
+        if todo.hold != self.store.folder.held():
+            self.store.hold(todo.hold)
         self._propose(todo.propose, trials, view)
+        self._note_period()
         self._propose_parts(todo.parts, trials, view)
         if todo.submit:
             try:
@@ -83,19 +106,39 @@ class Controller:
                 self.store.stop(f"sbatch refuses the workers: {error}")
         self.executor.tidy()
         self.store.keep_best(trials)
-        return Status(trials, slots, finished=todo.finished)
+        return Status(trials, slots, finished=todo.finished, spent=spent)
+
+    def get_ready(self, status: Status) -> None:
+        """Import what later asks need, once workers are busy."""
+        if any(trial.state is State.RUNNING for trial in status.trials):
+            samplers.load(self.study.sampler)
+
+    def pause(self) -> float:
+        """Seconds until the next tick is due: the busier the workers, the fewer."""
+        longest = self.executor.tick
+        if self._unread:  # which is counted in ticks
+            return longest
+        workers = min(self.study.jobs.n_workers, self.executor.capacity)
+        return pace.pause(longest, workers, self._pace)
+
+    def _note_period(self) -> None:
+        now = time.monotonic()
+        if self._topped_up is not None:
+            self._periods.append(now - self._topped_up)
+        self._topped_up = now
 
     def _unreadable(self, trials: Sequence[Trial], view: View) -> bool:
         """Whether a listed file cannot be read, which makes the view an old one: plan nothing.
 
         Raises BadInput where it stays so.
         """
-        missing = set(range(view.size)) - {trial.number for trial in trials}
+        missing = view.size > len(trials)
         self._unread = self._unread + 1 if missing else 0
         if self._unread > _UNREAD_TICKS:
-            problem = f"holds a file of trial {min(missing)} that cannot be read"
+            number = min(set(range(view.size)) - {trial.number for trial in trials})
+            problem = f"holds a file of trial {number} that cannot be read"
             raise BadInput("", problem, "restore it, or start another run")
-        return bool(missing)
+        return missing
 
     def _bury(self, before: View, slots: Slots, view: View) -> None:
         """Give up attempts whose job has ended without their result, after a grace.
@@ -142,8 +185,9 @@ class Controller:
             return
         study = self.study
         search = [trial for trial in trials if trial.part == SEARCH]
-        pending = [trial.number for trial in trials if not trial.state.finished]
-        own = study.enqueue[sum(t.origin == "enqueue" for t in search) :][:n]
+        pending = sorted(view.proposed - view.finished)
+        tried = sum(t.origin == "enqueue" for t in search) if study.enqueue else 0
+        own = study.enqueue[tried:][:n]
         number = view.size
         for params in own:
             if not self._publish(number, dict(params), "enqueue", pending):
@@ -153,8 +197,10 @@ class Controller:
             number += 1
         if n == len(own):
             return
-        told = [dataclasses.replace(trial, value=self._loss(trial)) for trial in search]
-        for params in self.ask(study.space, told, n - len(own), study.seed, study.n_initial):
+        known = self.store.warm
+        told = warm.told(known, self._as_losses(search), study.n_initial)
+        initial = known.initial(study.n_initial)
+        for params in self.ask(study.space, told, n - len(own), study.seed, initial):
             if not self._publish(number, params, study.sampler, pending):
                 return  # another controller was faster: look again
             pending.append(number)
@@ -167,7 +213,7 @@ class Controller:
         )
 
     def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
-        won = best(self.study, trials)
+        won = best(self.study, trials) if parts else None
         for number, part in enumerate(parts, start=view.size):
             assert won is not None  # parts are due for a winner only
             proposal = Proposal(
@@ -176,15 +222,24 @@ class Controller:
             if not self.store.folder.propose(proposal):
                 return
 
-    def _loss(self, trial: Trial) -> float | None:
-        return None if trial.value is None else self.study.sign * trial.value
+    def _as_losses(self, search: Sequence[Trial]) -> Sequence[Trial]:
+        """The search as a sampler wants it: less is better."""
+        if self.study.direction == "minimize":
+            return search
+        told = self._told  # a cache: a hundred thousand trials are not turned anew each time
+        for trial in search:
+            if trial.value is not None and trial.number not in told:
+                told[trial.number] = dataclasses.replace(trial, value=-trial.value)
+        return [told.get(trial.number, trial) for trial in search]
 
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         """Why going on would only waste GPU-hours, written down as the wish to stop."""
-        new = [t for t in trials if t.state.finished and t.number not in self._known]
+        done = () if self._works else (t for t in trials if t.state.finished)
+        new = [trial for trial in done if trial.number not in self._known]
         reasons = {t.reason if t.state is State.FAIL else "" for t in new}
+        self._works = self._works or len(reasons) > 1 or "" in reasons
         why = ""
-        if len(new) >= _SAME_ERRORS and len(reasons) == 1 and reasons != {""}:
+        if len(new) >= _SAME_ERRORS and not self._works:
             why = f"the first {len(new)} trials all failed with: {reasons.pop()}"
         elif failing := self.executor.failing(self._began):
             why = f"three submissions in a row brought no working worker: {failing}"
@@ -192,15 +247,16 @@ class Controller:
             self.store.stop(why)
         return why
 
-    def _sign(self, trials: Sequence[Trial]) -> None:
-        counts = {state.value: sum(t.state is state for t in trials) for state in State}
+    def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
         self.store.sign_of_life(
             {
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "job": os.environ.get("SLURM_JOB_ID", ""),
                 "time": time.time(),
-                "trials": counts,
+                "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
+                "spent": spent and spent.table(),
+                "pruner_off": self.pruner.off,
             }
         )

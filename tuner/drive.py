@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from jobs import files, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
+from tuner.figures import Figures
 from tuner.progress import Progress
 from tuner.space import BadInput
 from tuner.store import Store
@@ -86,11 +87,11 @@ def resume_line(store: Store) -> str:
 
 
 def _loop(store: Store, executor: Executor, succession: Succession, once: bool) -> int:
-    from tuner import report  # noqa: PLC0415 - pandas and matplotlib can wait until workers run
-
     interrupted = _listen(store)
     controller = Controller(store, executor)
-    refreshed = 0
+    if controller.pruner.off:
+        print(f"no trial will be pruned: {controller.pruner.off}", file=sys.stderr)
+    figures = Figures(store)
     with Progress(store.study, sys.stderr) as progress:
         while True:
             status = files.patiently(controller.tick)  # a full disk is waited for
@@ -103,12 +104,9 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
                 print("time is up: the successor goes on", file=sys.stderr)
                 succession.hand_over()
                 return 0
-            finished = sum(trial.state.finished for trial in status.trials)
-            if finished >= refreshed + max(10, refreshed // 4):  # rarer as figures cost more
-                with contextlib.suppress(OSError):  # figures can wait for a better disk
-                    report.refresh(store)
-                refreshed = finished
-            time.sleep(executor.tick)
+            controller.get_ready(status)
+            figures.refresh(sum(trial.state.finished for trial in status.trials))
+            time.sleep(controller.pause())
     if status.stopped == FINISHED:
         print("another controller has ended this run", file=sys.stderr)
     elif status.stopped:
@@ -117,6 +115,9 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
     if status.finished:
         # Workers that still wait for a trial give their GPUs back now.
         files.patiently(lambda: store.stop(FINISHED))
+        figures.end()
+        from tuner import report  # noqa: PLC0415 - pandas and matplotlib: workers come first
+
         files.patiently(lambda: report.write(store))
         files.patiently(lambda: store.sign_of_life({**store.last_sign(), "end": time.time()}))
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)

@@ -7,18 +7,29 @@ from dataclasses import dataclass
 from jobs.contract import SEARCH, State
 from jobs.executor import Slots
 from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
+from tuner.pace import UNMEASURED, Pace, stock
 from tuner.study import Study
 from tuner.trial import Trial
 
 MAX_ATTEMPTS = 10  # at one trial, whatever ended them
 MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first …
+_MANY = 10**9  # more trials than any study has
 MAX_HUNGRY = 1  # … and those among them that wanted more memory than there was
+
+
+@dataclass(frozen=True, slots=True)
+class Afford:
+    """How many trials of the search, and parts of its winner, the budget still lets begin."""
+
+    trials: float = math.inf  # those among them that wait to be claimed
+    parts: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The actions of one tick, in the order in which they are taken."""
 
+    hold: range = range(0)  # numbers that nobody may claim: the budget does not reach for them
     propose: int = 0  # new points to ask the sampler for
     parts: tuple[str, ...] = ()  # of the winner, to be trained after the search
     submit: int = 0  # new workers
@@ -26,28 +37,49 @@ class Plan:
 
 
 def plan(
-    study: Study, trials: Sequence[Trial], slots: Slots | None, parts: Sequence[str], capacity: int
+    study: Study,
+    trials: Sequence[Trial],
+    slots: Slots | None,
+    parts: Sequence[str],
+    capacity: int,
+    *,
+    pace: Pace = UNMEASURED,
+    afford: Afford = Afford(),
 ) -> Plan:
     """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
 
     `parts` are those that the data set has for a winner. Without an answer about slots nothing is
     submitted: a job too many costs a GPU.
     """
-    search = [trial for trial in trials if trial.part == SEARCH]
-    unfinished = sum(not trial.state.finished for trial in trials)
+    asked = len([1 for trial in trials if trial.part == SEARCH])
+    open_ = [trial for trial in trials if not trial.state.finished]
+    finished = asked - sum(trial.part == SEARCH for trial in open_)
+    hold = _hold(open_, afford)
+    open_ = [trial for trial in open_ if trial.number not in hold]
+    search = [trial for trial in open_ if trial.part == SEARCH]
+    waiting = sum(trial.state is State.WAITING for trial in search)
+    left = max(0, min(study.n_trials - asked, _whole(afford.trials) - waiting))
     workers = min(study.jobs.n_workers, capacity)
-    room = workers + stock(workers) - unfinished
-    propose = max(0, min(room, study.n_trials - len(search)))
-    due = _parts_due(study, trials, parts)
-    wanted = min(workers, unfinished + propose + len(due))
+    running = sum(trial.state is State.RUNNING for trial in open_)
+    room = _room(study.n_initial - finished, running, slots, workers, pace)
+    propose = max(0, min(left, room - len(open_)))
+    searched = asked >= study.n_trials or afford.trials < 1
+    over = searched and not search
+    due = _parts_due(study, trials, parts)[: _whole(afford.parts)] if over else ()
+    wanted = min(workers, len(open_) + left + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
-    searched = len(search) >= study.n_trials
-    return Plan(propose, due, submit, searched and not unfinished and not due)
+    return Plan(hold, propose, due, submit, searched and not open_ and not due)
 
 
-def stock(workers: int) -> int:
-    """Waiting trials beyond the slots: enough that a worker finds one, too few to grow old."""
-    return max(1, workers // 4)
+def _room(first: int, running: int, slots: Slots | None, workers: int, pace: Pace) -> int:
+    """How many trials may be unfinished: one a worker at work, and the stock.
+
+    A job that waits in the queue, perhaps for hours, gets its point when it starts, so that the
+    point is a fresh one; only the first points depend on no result, and wait for it.
+    """
+    at_work = 0 if slots is None else min(workers, slots.workers - slots.queued)
+    deep = stock(workers, pace)
+    return max(max(running, at_work) + deep, min(workers + deep, first))
 
 
 def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
@@ -56,9 +88,11 @@ def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
     Of equal ones, as accuracies often are, the one that reported the lowest `loss`, then the
     earliest.
     """
-    done = [(value, t) for t in trials if math.isfinite(value := loss(study, t))]
-    lowest = min((value for value, _ in done), default=math.nan)
-    level = [trial for value, trial in done if value == lowest]
+    complete, extreme = State.COMPLETE, min if study.sign > 0 else max
+    values = [t.value for t in trials if t.state is complete and t.part == SEARCH]
+    finite = filter(math.isfinite, (value for value in values if value is not None))
+    target = extreme(finite, default=math.nan)
+    level = [t for t in trials if t.value == target and math.isfinite(loss(study, t))]
     if len(level) == 1:
         return level[0]
     return min(level, key=lambda trial: (_lowest_reported(trial), trial.number), default=None)
@@ -86,11 +120,21 @@ def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
     )
 
 
+def _hold(unfinished: Sequence[Trial], afford: Afford) -> range:
+    """The waiting trials that the budget does not reach for: all of them from a number on."""
+    search = [trial for trial in unfinished if trial.part == SEARCH]
+    waiting = [trial.number for trial in search if trial.state is State.WAITING]
+    beyond = waiting[_whole(afford.trials) :]
+    return range(beyond[0], beyond[-1] + 1) if beyond else range(0)
+
+
+def _whole(times: float) -> int:
+    """How often something may be done; a great number where nothing forbids it."""
+    return int(min(max(0.0, times), float(_MANY)))
+
+
 def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> tuple[str, ...]:
-    """The winner's parts that were never proposed, once the search is over."""
-    search = [trial for trial in trials if trial.part == SEARCH]
-    if len(search) < study.n_trials or not all(trial.state.finished for trial in search):
-        return ()
+    """The winner's parts that were never proposed."""
     won = best(study, trials)
     if won is None:
         return ()

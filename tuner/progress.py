@@ -11,8 +11,9 @@ from jobs.contract import SEARCH, State
 from tuner.controller import Status
 from tuner.plan import best
 from tuner.study import Study
-from tuner.trial import Trial
+from tuner.trial import Trial, counts
 
+_SHARE = 20  # parts of the time, of which one at most goes into showing
 _LINE_EVERY = 60.0  # seconds between two lines of a log in which nothing has changed
 
 
@@ -30,6 +31,7 @@ class Progress:
         )  # fmt: skip
         self._shown: object = None
         self._at = 0.0
+        self._next = 0.0  # not before is there another word
 
     def __enter__(self) -> "Progress":
         return self
@@ -44,31 +46,43 @@ class Progress:
             self.bar.close()
 
     def show(self, status: Status) -> None:
-        """Show a tick, if it says something new."""
-        words = describe(self.study, status)
+        """Show a tick, if it says something new; a large run's rarer, as that takes time."""
+        began = time.monotonic()
+        if began < self._next and not (status.finished or status.stopped):
+            return
+        self._show(status)
+        self._next = began + _SHARE * (time.monotonic() - began)
+
+    def _show(self, status: Status) -> None:
+        done = _count(status.trials)
         if self.bar is not None:
-            self.bar.n = _count(status.trials)
+            self.bar.n = done
             self.bar.set_description_str(self.study.name, refresh=False)
-            self.bar.set_postfix_str(f"{words}  {_left(self.study, status)}")
+            words, left = describe(self.study, status), _left(self.study, status, done)
+            self.bar.set_postfix_str(f"{words}  {left}")
         elif (news := _news(status)) != self._shown or time.monotonic() - self._at > _LINE_EVERY:
             self._shown, self._at = news, time.monotonic()
-            done = f"{_count(status.trials)}/{self.study.n_trials}"
-            line = f"{time.strftime('%H:%M:%S')} {self.study.name} {done}  {words}"
-            print(f"{line}  {_left(self.study, status)}".rstrip(), file=self.stream, flush=True)
+            words, left = describe(self.study, status), _left(self.study, status, done)
+            line = f"{time.strftime('%H:%M:%S')} {self.study.name} {done}/{self.study.n_trials}"
+            print(f"{line}  {words}  {left}".rstrip(), file=self.stream, flush=True)
 
 
 def describe(study: Study, status: Status) -> str:
     """One line: best so far, running, waiting, failed, and why jobs are queued."""
-    counts = {state: sum(t.state is state for t in status.trials) for state in State}
+    states = counts(status.trials)
     won = best(study, status.trials)
     words = [
         "best –" if won is None or won.value is None else f"best {won.value:.6g} (#{won.number})",
-        f"{counts[State.RUNNING]} running",
-        f"{counts[State.WAITING]} waiting",
+        f"{states[State.RUNNING]} running",
+        f"{states[State.WAITING]} waiting",
     ]
-    if counts[State.FAIL]:
-        words.append(f"{counts[State.FAIL]} failed")
-    if any(t.part != SEARCH and not t.state.finished for t in status.trials):
+    if states[State.PRUNED]:
+        words.append(f"{states[State.PRUNED]} pruned")
+    if states[State.FAIL]:
+        words.append(f"{states[State.FAIL]} failed")
+    if status.spent:
+        words.append(f"{status.spent.total:.3g} of {study.gpu_hours:g} {status.spent.unit}")
+    if [t for t in status.trials if t.part != SEARCH and not t.state.finished]:
         words.append("testing the winner")
     if status.slots is None:
         words.append("Slurm does not answer")
@@ -79,19 +93,19 @@ def describe(study: Study, status: Status) -> str:
 
 def _news(status: Status) -> object:
     """What is worth a line of a log: results, and a change of Slurm's mood."""
-    finished = sum(t.state.finished for t in status.trials)
+    finished = len([t for t in status.trials if t.state.finished])
     return finished, status.slots is None, status.slots and status.slots.waiting_for
 
 
 def _count(trials: Sequence[Trial]) -> int:
-    return sum(t.part == SEARCH and t.state.finished for t in trials)
+    return len([t for t in trials if t.part == SEARCH and t.state.finished])
 
 
-def _left(study: Study, status: Status) -> str:
+def _left(study: Study, status: Status, done: int) -> str:
     """The time left, if trials go on to take as long and as many run at once."""
     seconds = [t.seconds for t in status.trials if t.seconds and t.part == SEARCH]
-    running = sum(t.state is State.RUNNING for t in status.trials)
-    todo = study.n_trials - _count(status.trials)
+    running = len([t for t in status.trials if t.state is State.RUNNING])
+    todo = study.n_trials - done
     if not seconds or not running or todo <= 0:
         return ""
     minutes, rest = divmod(int(todo * sum(seconds) / len(seconds) / running), 60)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,23 @@ from typing import Any
 from jobs import files
 from jobs.contract import State
 from tuner import baselines, surrogate
+from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
 from tuner.dependence import dependence
+from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plan import best
 from tuner.plots import convergence, importance, process
-from tuner.results import chosen_epoch, csv, metric, minimised, parts, searched, table
+from tuner.results import (
+    chosen_epoch,
+    csv,
+    metric,
+    minimised,
+    parts,
+    searched,
+    stopped_early,
+    table,
+)
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import OURS
@@ -65,10 +77,20 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"
     text = [f"{study.name}: {len(searched(trials))} trials ({counts})"]
+    text += store.warm.lines
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
+    if off := store.last_sign().get("pruner_off"):
+        text.append(f"No trial was pruned: {off}.")
+    elif saved := stopped_early(study, trials):
+        text.append(saved)
     if winner is None:
-        return [*text, "No trial is complete yet.", f"Figures: {store.folder.report}"]
+        return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
+    if shares := known(study, trials):
+        text.append(
+            f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
+            f" point; {shares.when_trained:.0%} were there when its training began."
+        )
     text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
     width = max((len(name) for name in winner.params), default=0)
     text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
@@ -78,7 +100,17 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
         text += group_lines(test.left_out, test.groups)
     if test.missing:
         text.append(f"No test score: {test.missing}.")
-    return [*text, f"Figures: {store.folder.report}"]
+    return [*text, *_spending(store, trials), _figures(store)]
+
+
+def _figures(store: Store) -> str:
+    return f"Figures: {store.folder.report}"
+
+
+def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
+    held = sum(trial.number in store.folder.held() for trial in trials)
+    use = Ledger(store).spent(trials)
+    return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
 
 
 def _cheap(store: Store, trials: Sequence[Trial]) -> None:
@@ -194,9 +226,14 @@ def main() -> None:
     """Write a run's report and print its summary, at any time."""
     parser = argparse.ArgumentParser("python -m tuner.report", description=main.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
-    run = parser.parse_args().run
-    with guarded(run):
-        write(Store(run))
+    parser.add_argument(
+        "--refresh", action="store_true", help="only what is cheap, at the lowest priority"
+    )
+    arguments = parser.parse_args()
+    if arguments.refresh:
+        os.nice(19)
+    with guarded(arguments.run):
+        (refresh if arguments.refresh else write)(Store(arguments.run))
 
 
 if __name__ == "__main__":

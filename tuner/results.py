@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from jobs import rungs
 from jobs.contract import SEARCH, State
+from tuner.known import there_at_start
 from tuner.plan import loss
 from tuner.space import Categorical, Int
 from tuner.study import Study
@@ -46,6 +48,23 @@ def chosen_epoch(study: Study, trial: Trial) -> Mapping[str, float]:
     return min(epochs, key=lambda epoch: sign * epoch[name], default={})
 
 
+def stopped_early(study: Study, trials: Sequence[Trial]) -> str:
+    """What early stopping saved, in words; empty where every trial was to go to its end.
+
+    Epochs that an attempt repeated because the one before was lost are not counted.
+    """
+    known = rungs.fixed(study.to_table())
+    most, patience = known.get("epochs"), known.get("patience", 0)
+    if not isinstance(most, int) or (study.pruner.get("name", "none") == "none" and not patience):
+        return ""
+    done = [trial for trial in searched(trials) if trial.state.finished]
+    pruned = sum(trial.state is State.PRUNED for trial in done)
+    trained = sum(len(trial.curve) for trial in done)
+    whole = sum(len(t.curve) if t.state is State.FAIL else most for t in done)
+    words = f"{pruned} of {len(done)} trials were pruned"
+    return f"Stopped early: {words}; {trained} epochs were trained in place of {whole}"
+
+
 def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     """One row a trial of the search, by number.
 
@@ -57,6 +76,7 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     - `started` (UTC), `seconds`, `attempts`, `host`, `device`
     - `epochs_trained`, `best_epoch` (from 0)
     - `told`, `pending`: how many trials the sampler knew finished and unfinished
+    - `there_at_start`: how many of the trials before it had a result when its training began
 
     A parameter with the name of one of our columns keeps it; ours then is called `trial_<name>`.
     """
@@ -65,7 +85,7 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     before = {"iteration": [t.number for t in rows], "loss": [loss(study, t) for t in rows]}
     ours = [
         {f"trial_{name}" if name in given else name: column for name, column in group.items()}
-        for group in (before, _columns(study, rows))
+        for group in (before, _columns(study, rows, there_at_start(trials)))
     ]
     return pd.DataFrame({**ours[0], **given, **ours[1]})
 
@@ -85,7 +105,7 @@ def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> "pd.Series[Any
     return pd.Series(values, dtype="Int64" if isinstance(kind, Int) else "Float64")
 
 
-def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
+def _columns(study: Study, rows: Sequence[Trial], there: Mapping[int, int]) -> dict[str, Any]:
     return {
         "state": [str(t.state) for t in rows],
         "value": pd.Series([t.value for t in rows], dtype="Float64"),
@@ -101,6 +121,7 @@ def _columns(study: Study, rows: Sequence[Trial]) -> dict[str, Any]:
         "best_epoch": pd.Series([chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"),
         "told": [t.told for t in rows],
         "pending": [t.pending for t in rows],
+        "there_at_start": pd.Series([there.get(t.number) for t in rows], dtype="Int64"),
     }
 
 

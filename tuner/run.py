@@ -31,6 +31,7 @@ def main() -> int:
         path = (arguments.folder or Path("runs") / wanted.name).absolute()
         drive.check_executor(wanted, path)
         run = store.create(wanted, path)
+        print(*run.warm.lines, sep="\n", end="\n" if run.warm.lines else "")
         run.go_on()
         return drive.drive(run, drive.executor_for(run), arguments.once)
 

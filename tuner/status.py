@@ -5,14 +5,17 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jobs import files
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
+from tuner.budget import Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
 from tuner.drive import ALIVE_WITHIN, resume_line
+from tuner.known import known
 from tuner.plan import best
 from tuner.store import Store
 
@@ -31,10 +34,16 @@ def status(store: Store) -> dict[str, Any]:
         "state": _state(store),
         "n_trials": store.study.n_trials,
         "trials": {state.value: sum(t.state is state for t in search) for state in State},
+        "gpu_hours": store.study.gpu_hours,
+        # Asks Slurm nothing: without a budget nobody has, and the trials' own clocks must do.
+        "spent": store.last_sign().get("spent")
+        or spent(store.study, trials, None, time.time(), Past()).table(),
+        "held": len([t for t in again if t.number in store.folder.held()]),
         "best": won and {"number": won.number, "value": won.value, "params": won.params},
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
+        "known": (shares := known(store.study, trials)) and asdict(shares),
         "controller": store.last_sign(),
         "to_go_on": resume_line(store),
     }
@@ -50,6 +59,8 @@ def text(found: Mapping[str, Any]) -> str:
         f"{found['study']}: {found['state']}",
         f"{done} of {found['n_trials']} trials are done ({words or 'none yet'})",
         f"best: {best['value']:.6g} (trial {best['number']})" if best else "best: none yet",
+        *spent_lines(found["spent"], found["gpu_hours"])[:1],
+        *held_lines(found["held"]),
         *(f"failed: {n} × {why}" for why, n in found["failed"].items()),
         *(f"lost, and tried again: {n} × {why}" for why, n in found["lost"].items()),
         *(f"node {host} is left out: {why}" for host, why in found["left_out"].items()),

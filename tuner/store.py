@@ -1,23 +1,26 @@
 """A run's folder as the controller sees it: the study, every trial, and what only it may write."""
 
+import dataclasses
 import json
 import platform
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
 from jobs import files, logs, trust
-from jobs.contract import SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from tuner import warm
 from tuner.space import BadInput
-from tuner.study import IDENTITY, Study
-from tuner.trial import Trial
+from tuner.study import IDENTITY, Study, WarmStart
+from tuner.trial import Trial, of_proposal, of_result
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
 _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
+_WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
 
@@ -34,10 +37,12 @@ class Store:
         settings = files.read(path / "settings.json")
         if not self.run or settings is None:
             raise BadInput("", "is not a run's folder", "name a folder that tuner.run made")
-        identity = {key: self.run["study"][key] for key in IDENTITY}
+        identity = {key: self.run["study"][key] for key in IDENTITY if key in self.run["study"]}
         self.study = Study.from_table({**identity, **settings})
+        self.warm = _warm(path) if self.study.warm_start.runs else warm.Warm()
         self._results: dict[int, Trial] = {}
         self._proposals: dict[int, Proposal] = {}
+        self._claims: dict[int, Claim] = {}
 
     @property
     def id(self) -> str:
@@ -61,10 +66,14 @@ class Store:
     def trials(self, view: View | None = None) -> list[Trial]:
         """Every trial of the run in the order of its numbers."""
         view = view or self.view()
-        for result in self.folder.results(view.finished - self._results.keys()):
-            self._results[result.number] = _finished(result)
+        known = self._results
+        for result in self.folder.results([n for n in view.finished if n not in known]):
+            self._results[result.number] = of_result(result)
             self._proposals.pop(result.number, None)
-        found = (self._trial(number, view) for number in range(view.size))
+            self._claims.pop(result.number, None)
+        found = list(map(known.get, range(view.size)))
+        for number in view.proposed - view.finished:
+            found[number] = self._open(number, view)
         return [trial for trial in found if trial is not None]
 
     def claims(self, view: View) -> list[Claim]:
@@ -73,8 +82,13 @@ class Store:
 
     def newest_claim(self, number: int, view: View) -> Claim:
         """The claim of a trial's newest attempt; one that cannot be read is no living job's."""
-        attempt = view.claims[number]
-        return self.folder.claimed(number, attempt) or Claim(number, attempt, job="")
+        attempt, known = view.claims[number], self._claims.get(number)
+        if known is not None and known.attempt == attempt:
+            return known
+        claim = self.folder.claimed(number, attempt)
+        if claim is not None:
+            self._claims[number] = claim
+        return claim or Claim(number, attempt, job="")
 
     def newest_file(self, claim: Claim) -> float:
         """When a worker last wrote for a claim, in seconds by the file server's clock."""
@@ -98,30 +112,37 @@ class Store:
             before = self.folder.losses(claim.number, claim.attempt - 1)
             result = Result.of_attempt(
                 proposal, claim, State.FAIL, reason=reason, lost=before,
+                lost_seconds=self.folder.lost_seconds(claim.number, claim.attempt - 1),
+                started=claim.time, seconds=self._lasted(claim),
                 log=logs.tail(self.folder, claim),
             )  # fmt: skip
             self.folder.publish(result)
 
     def lose(self, claim: Claim, reason: str) -> None:
         """Declare an attempt dead: its trial waits again."""
+        seconds = self._lasted(claim)
         self.folder.lose(
-            Lost(claim.number, claim.attempt, reason, by="controller", time=time.time())
+            Lost(claim.number, claim.attempt, reason, "controller", time.time(), seconds)
         )
 
     def sweep(self, view: View) -> None:
         """Remove what open/ still holds of finished trials, and all but the best weights."""
-        for number in view.finished & view.files.keys():
+        for number in (number for number in view.files if number in view.finished):
             files.remove(self.folder.open / name for name in view.files[number])
         files.sweep_drafts(self.folder.open)
 
-    def keep_best(self, trials: list[Trial]) -> None:
-        """Remove the finished checkpoints of all but the best few and the winner's parts."""
-        done = [t for t in trials if t.part == SEARCH and t.value is not None]
+    def keep_best(self, trials: Sequence[Trial]) -> None:
+        """Remove the finished checkpoints of all but the best few and the winner's parts.
+
+        `trials` are all of the run's.
+        """
+        held = {name: _number(name) for name in files.names(self.folder.weights)}
+        of = {n: trials[n] for n in {*held.values()} if 0 <= n < len(trials)}
+        passed = [t for t in of.values() if t.state.finished and t.part == SEARCH]
+        done = [t for t in passed if t.state is State.COMPLETE]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
-        keep = {t.number for t in best} | {t.number for t in trials if t.part != SEARCH}
-        passed = {t.number for t in trials if t.state.finished} - keep
-        held = files.names(self.folder.weights)
-        files.remove(self.folder.weights / name for name in held if _number(name) in passed)
+        gone = {t.number for t in passed} - {t.number for t in best}
+        files.remove(self.folder.weights / name for name, n in held.items() if n in gone)
 
     def sign_of_life(self, record: Mapping[str, Any]) -> None:
         """Replace controller.json."""
@@ -141,15 +162,32 @@ class Store:
         """Take back the wish to stop."""
         files.remove([self.path / "stop.json"])
 
-    def _trial(self, number: int, view: View) -> Trial | None:
-        if number in self._results:
-            return self._results[number]
+    def hold(self, held: range) -> None:
+        """Let nobody claim these numbers any more; an empty range takes that back."""
+        if held:
+            record = {"first": held.start, "end": held.stop}
+            files.replace(self.path / HOLD, json.dumps(record).encode())
+        else:
+            files.remove([self.path / HOLD])
+
+    def began(self) -> float:
+        """When the run was made, in seconds by the file server's clock."""
+        return files.modified(self.path / "run.json") or 0.0
+
+    def _lasted(self, claim: Claim) -> float:
+        """Seconds from a claim to its last sign of life, by which a dead one is counted."""
+        return max(0.0, self.newest_file(claim) - claim.time) if claim.time else 0.0
+
+    def _open(self, number: int, view: View) -> Trial | None:
         proposal = self._proposals.get(number) or self.folder.proposal(number)
         state = view.state(number)
         if proposal is None or state is None:
             return None
         self._proposals[number] = proposal
-        return _open(proposal, state, view.claims.get(number, 0))
+        attempts = view.claims.get(number, 0)
+        running = self.newest_claim(number, view) if state is State.RUNNING else None
+        lost = self.folder.lost_seconds(number, attempts - (running is not None))
+        return of_proposal(proposal, state, attempts, running, lost)
 
 
 def create(study: Study, path: Path) -> Store:
@@ -167,21 +205,45 @@ def create(study: Study, path: Path) -> Store:
     if listed and "run.json" not in listed:
         problem = f"the folder {path} holds something else"
         raise BadInput("--folder", problem, "choose an empty or a new one")
+    told = None if "run.json" in listed else _earlier(study)
     try:
         folder.make()
         trust.check_run(path)  # nobody was faster
         identity = study.identity()
         record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
+        if told is not None:  # first: a run that has begun has it
+            files.write_once(path / _WARM, told)
         files.write_once(path / "run.json", record)
     except OSError as error:
         problem = f"the folder {path} cannot be written ({error.strerror})"
         raise BadInput("--folder", problem, "choose another") from None
     old = (files.read(path / "run.json") or {})["study"]
-    _refuse_change(old, json.loads(json.dumps(identity)))
+    old = {"warm_start": dataclasses.asdict(WarmStart()), **old}  # older runs do not name it
+    _refuse_change(json.loads(json.dumps(old)), json.loads(json.dumps(identity)))
     table = study.to_table()
     settings = {key: value for key, value in table.items() if key not in IDENTITY}
     files.replace(path / "settings.json", json.dumps(settings).encode())
     return Store(path)
+
+
+def _earlier(study: Study) -> dict[str, Any] | None:
+    """What a new run is told of earlier ones; None without any."""
+    found = []
+    for run in study.warm_start.runs:
+        try:
+            old = Store(Path(run))
+        except BadInput as error:
+            raise BadInput("warm_start.runs", f"{run} {error.problem}", error.remedy) from None
+        hash_ = str(old.run["study"].get("data_hash", ""))
+        found.append(warm.Earlier(run, old.study, old.trials(), hash_))
+    return warm.snapshot(study, study.data_hash(), found) if found else None
+
+
+def _warm(path: Path) -> warm.Warm:
+    record = files.read(path / _WARM)
+    if record is None:
+        raise BadInput("", f"has lost its {_WARM}", "restore it, or start another run")
+    return warm.load(record)
 
 
 def _refuse_change(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> None:
@@ -205,42 +267,3 @@ def _number(name: str) -> int:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{n: metadata.version(n) for n in _VERSIONS}}
-
-
-def _finished(result: Result) -> Trial:
-    return Trial(
-        number=result.number,
-        state=result.state,
-        params=result.params,
-        part=result.part,
-        value=result.value,
-        reason=result.reason,
-        seed=result.seed,
-        curve=result.curve,
-        metrics=result.metrics,
-        started=result.started,
-        seconds=result.seconds,
-        attempts=result.attempts,
-        lost=result.lost,
-        host=result.host,
-        device=result.device,
-        told=result.number - len(result.pending),
-        pending=len(result.pending),
-        origin=result.origin,
-        of=result.of,
-    )
-
-
-def _open(proposal: Proposal, state: State, attempts: int) -> Trial:
-    return Trial(
-        number=proposal.number,
-        state=state,
-        params=proposal.params,
-        part=proposal.part,
-        seed=proposal.seed,
-        attempts=attempts,
-        told=proposal.number - len(proposal.pending),
-        pending=len(proposal.pending),
-        origin=proposal.origin,
-        of=proposal.of,
-    )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from jobs import trust
 from models import data as datasets
-from tuner import samplers
+from tuner import asha, samplers
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
@@ -22,7 +22,17 @@ _VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029'\"\\`$;#]*")
 # What the executor sets and later looks for; a job gets no more of the environment than it needs.
 _OURS_TO_SET = ("array", "comment", "error", "export", "job-name", "open-mode", "output", "wrap")
 # What makes two runs comparable; everything else of a study may change while a run goes on.
-IDENTITY = ("direction", "seed", "sampler", "n_initial", "train", "fixed", "space", "data")
+IDENTITY = (
+    "direction",
+    "seed",
+    "sampler",
+    "n_initial",
+    "train",
+    "fixed",
+    "space",
+    "data",
+    "warm_start",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,21 @@ class Jobs:
     executor: Literal["local", "slurm"] = "local"
     n_workers: int = 4
     workers_per_gpu: int = 1
-    trials_per_job: int | None = None  # None: as many as there are and as fit
+    # None: as many as there are and as fit; "auto": until start-up was under 5 % of the job
+    trials_per_job: int | Literal["auto"] | None = None
     device: Literal["auto", "cpu"] = "auto"
     grace: float | None = None  # seconds without a waiting trial after which a worker leaves
     lost_after: float | None = None  # seconds from a worker's death to the next attempt
     slurm: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStart:
+    """Earlier runs whose trials the sampler is told; see warm.py."""
+
+    runs: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # what they used and do not name
+    scale: bool = False  # theirs are values of another function
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +70,14 @@ class Study:
     seed: int = 0
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
+    gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
     train: str = OURS
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    pruner: Mapping[str, Any] = field(default_factory=dict)  # none: every trial goes to its end
     jobs: Jobs = field(default_factory=Jobs)
     enqueue: tuple[Mapping[str, Any], ...] = ()
+    warm_start: WarmStart = field(default_factory=WarmStart)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -64,10 +87,11 @@ class Study:
         _whole("seed", self.seed, 0)
         _whole("jobs.n_workers", self.jobs.n_workers, 1)
         _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
-        if self.jobs.trials_per_job is not None:
+        if self.jobs.trials_per_job not in (None, "auto"):
             _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
-        _seconds("jobs.grace", self.jobs.grace)
-        _seconds("jobs.lost_after", self.jobs.lost_after)
+        _amount("gpu_hours", self.gpu_hours, "hours")
+        _amount("jobs.grace", self.jobs.grace, "seconds")
+        _amount("jobs.lost_after", self.jobs.lost_after, "seconds")
         _one_of("jobs.executor", self.jobs.executor, ("local", "slurm"))
         _one_of("jobs.device", self.jobs.device, ("auto", "cpu"))
         samplers.check(self.sampler)
@@ -81,6 +105,7 @@ class Study:
         for i, point in enumerate(self.enqueue):
             _check_point(self.space, point, i)
         _check_options(self.jobs.slurm)
+        asha.check(self.to_table(), self.pruner)
 
     @property
     def sign(self) -> float:
@@ -90,7 +115,8 @@ class Study:
     def to_table(self) -> dict[str, Any]:
         """The study as JSON; `from_table` reads it back."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**fields, "space": self.space.to_table(), "jobs": dataclasses.asdict(self.jobs)}
+        records = {key: dataclasses.asdict(fields[key]) for key in ("jobs", "warm_start")}
+        return {**fields, "space": self.space.to_table(), **records}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Study":
@@ -100,19 +126,23 @@ class Study:
         if missing:
             key = min(missing)
             raise BadInput(key, "is missing", f"add it, as in {_EXAMPLES[key]}")
-        for key in ("space", "fixed", "data", "jobs"):
+        for key in ("space", "fixed", "data", "pruner", "jobs", "warm_start"):
             _table(key, table.get(key, {}))
         _table("jobs.slurm", table.get("jobs", {}).get("slurm", {}))
         _known_keys(Jobs, table.get("jobs", {}), "jobs.")
+        warm = table.get("warm_start", {})
+        _check_warm_start(warm)
         points = table.get("enqueue", ())
         if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
-        rest = {k: v for k, v in table.items() if k not in ("space", "jobs", "enqueue")}
+        own = ("space", "jobs", "enqueue", "warm_start")
+        rest = {k: v for k, v in table.items() if k not in own}
         return cls(
             **rest,
             space=Space.from_table(table["space"]),
             jobs=Jobs(**table.get("jobs", {})),
             enqueue=tuple(points),
+            warm_start=WarmStart(**{**warm, "runs": tuple(warm.get("runs", ()))}),
         )
 
     def load_data(self) -> datasets.Dataset | None:
@@ -138,9 +168,10 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """What may not change while a run goes on, the data's content included."""
         table = self.to_table()
-        return {**{key: table[key] for key in IDENTITY}, "data_hash": self._data_hash()}
+        return {**{key: table[key] for key in IDENTITY}, "data_hash": self.data_hash()}
 
-    def _data_hash(self) -> str:
+    def data_hash(self) -> str:
+        """The content of the study's own data file; empty for shipped data and for none."""
         path = Path(str(self.data.get("source", "")))
         if not path.is_file():  # shipped data: its content belongs to the version
             return ""
@@ -158,7 +189,7 @@ _EXAMPLES = {
 def read(path: Path, settings: Sequence[str] = ()) -> Study:
     """The study in a TOML file, with `a.b=c` settings laid over it; raises BadInput, Untrusted.
 
-    A data file's path counts from the study file's folder.
+    A data file's path counts from the study file's folder, that of an earlier run from this one.
     """
     trust.check_file(path)
     try:
@@ -170,6 +201,9 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     for setting in settings:
         _set(table, setting)
     table.setdefault("name", path.stem)
+    warm = table.get("warm_start")
+    if isinstance(warm, dict) and isinstance(warm.get("runs"), list):
+        warm["runs"] = [str(Path(str(run)).absolute()) for run in warm["runs"]]
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("source"), str):
         data["source"] = _located(data["source"], path.parent)
@@ -224,10 +258,20 @@ def _whole(key: str, value: Any, least: int) -> None:
         raise BadInput(key, f"{value!r} will not do", f"give a whole number of at least {least}")
 
 
-def _seconds(key: str, value: Any) -> None:
+def _amount(key: str, value: Any, unit: str) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and value >= 0):
-        raise BadInput(key, f"{value!r} will not do", "give a number of seconds")
+        raise BadInput(key, f"{value!r} will not do", f"give a number of {unit}")
+
+
+def _check_warm_start(table: Mapping[str, Any]) -> None:
+    _known_keys(WarmStart, table, "warm_start.")
+    _table("warm_start.fixed", table.get("fixed", {}))
+    runs = table.get("runs", ())
+    if isinstance(runs, str) or not all(isinstance(run, str) for run in runs):
+        raise BadInput("warm_start.runs", f"{runs!r} will not do", 'write runs = ["runs/old"]')
+    if not isinstance(table.get("scale", False), bool):
+        raise BadInput("warm_start.scale", "is neither true nor false", "write scale = true")
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.contract import SEARCH, State
+from jobs.contract import SEARCH, Claim, Proposal, Result, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,64 @@ class Trial:
     seconds: float | None = None
     attempts: int = 0
     lost: tuple[str, ...] = ()  # how the attempts before the last ended, once it is finished
+    lost_seconds: float = 0.0  # what the lost attempts took together
     host: str = ""
     device: str = ""
     told: int = 0  # results that the sampler knew when it proposed this …
     pending: int = 0  # … and trials whose results it did not know yet
     origin: str = ""  # "enqueue", or the sampler's name
     of: int | None = None  # the search trial whose params a test part trains
+
+
+def counts(trials: Sequence[Trial]) -> dict[State, int]:
+    """How many of the trials are in each state."""
+    states = [trial.state for trial in trials]
+    return {state: states.count(state) for state in State}
+
+
+def of_result(result: Result) -> Trial:
+    """A finished trial."""
+    return Trial(
+        number=result.number,
+        state=result.state,
+        params=result.params,
+        part=result.part,
+        value=result.value,
+        reason=result.reason,
+        seed=result.seed,
+        curve=result.curve,
+        metrics=result.metrics,
+        started=result.started,
+        seconds=result.seconds,
+        attempts=result.attempts,
+        lost=result.lost,
+        lost_seconds=result.lost_seconds,
+        host=result.host,
+        device=result.device,
+        told=result.number - len(result.pending),
+        pending=len(result.pending),
+        origin=result.origin,
+        of=result.of,
+    )
+
+
+def of_proposal(
+    proposal: Proposal, state: State, attempts: int, claim: Claim | None, lost_seconds: float
+) -> Trial:
+    """An unfinished trial, with its claim while it is RUNNING."""
+    return Trial(
+        number=proposal.number,
+        state=state,
+        params=proposal.params,
+        part=proposal.part,
+        seed=proposal.seed,
+        attempts=attempts,
+        started=claim.time or None if claim else None,
+        host=claim.host if claim else "",
+        device=claim.device if claim else "",
+        lost_seconds=lost_seconds,
+        told=proposal.number - len(proposal.pending),
+        pending=len(proposal.pending),
+        origin=proposal.origin,
+        of=proposal.of,
+    )

@@ -11,7 +11,7 @@ from tuner.acquisition import most_promising
 from tuner.encoding import Array, Encoding
 from tuner.gaussian import Posterior
 from tuner.losses import bounded, has_value, robust
-from tuner.samplers import point_seed
+from tuner.samplers import own, point_seed
 from tuner.samplers.random import initial
 from tuner.space import Space, identity
 from tuner.trial import Trial
@@ -27,7 +27,7 @@ def suggest(
     Pending trials are told as what the model expects of them; the kernel is fitted on finished
     trials alone, so `n` points at once are those that one after the other would give.
     """
-    first = len(trials)
+    first = own(trials)
     modelled = sum(map(has_value, trials)) >= _ENOUGH
     spread = min(n, max(0, n_initial - first)) if modelled else n
     points = initial(space, trials, spread, seed)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from tuner.samplers import point_seed
+from tuner.samplers import own, point_seed
 from tuner.space import Space, identity
 from tuner.trial import Trial
 
@@ -19,7 +19,7 @@ def suggest(
     n_initial: int,  # noqa: ARG001 - every point is an initial one
 ) -> list[dict[str, Any]]:
     """The next `n` points, each drawn uniformly from the unit cube by its own seed."""
-    numbers = range(len(trials), len(trials) + n)
+    numbers = range(own(trials), own(trials) + n)
     draws = (
         np.random.default_rng(point_seed(seed, k)).random(len(space.parameters)) for k in numbers
     )
@@ -34,7 +34,8 @@ def initial(space: Space, trials: Sequence[Trial], n: int, seed: int) -> list[di
     """
     known = {identity(trial.params) for trial in trials}
     points: list[dict[str, Any]] = []
-    for number, u in enumerate(_sobol(len(space.parameters), seed, len(trials), n), len(trials)):
+    first = own(trials)
+    for number, u in enumerate(_sobol(len(space.parameters), seed, first, n), first):
         point = space.from_unit(u)
         if identity(point) in known:
             rng = np.random.default_rng(point_seed(seed, number))

@@ -6,7 +6,7 @@ from typing import Any
 from jobs.contract import State
 from tuner import surrogate
 from tuner.losses import has_value
-from tuner.samplers import point_seed
+from tuner.samplers import own, point_seed
 from tuner.samplers.random import initial
 from tuner.space import Space, identity
 from tuner.trial import Trial
@@ -16,7 +16,7 @@ def suggest(
     space: Space, trials: Sequence[Trial], n: int, seed: int, n_initial: int
 ) -> list[dict[str, Any]]:
     """The next `n` points: Sobol points first, then one ask of `skopt.Optimizer` a point."""
-    first = len(trials)
+    first = own(trials)
     spread = min(n, max(0, n_initial - first)) if any(map(has_value, trials)) else n
     points = initial(space, trials, spread, seed)
     told = [*trials, *(_waiting(first + i, point) for i, point in enumerate(points))]

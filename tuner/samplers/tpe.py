@@ -7,7 +7,7 @@ from typing import Any
 from tuner import filetrials
 from tuner.filetrials import hp
 from tuner.losses import robust
-from tuner.samplers import point_seed
+from tuner.samplers import own, point_seed
 from tuner.samplers.random import initial
 from tuner.space import Categorical, Float, Int, Parameter, Space, identity
 from tuner.trial import Trial
@@ -22,7 +22,7 @@ def suggest(
 
     Pending trials are in hyperopt's history as RUNNING, which keeps others away.
     """
-    first = len(trials)
+    first = own(trials)
     losses = {trial.number: loss for trial, loss in robust(trials)}
     spread = min(n, max(0, n_initial - first)) if losses else n
     points = initial(space, trials, spread, seed)
