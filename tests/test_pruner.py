@@ -261,7 +261,7 @@ def test_a_pruned_trial_takes_no_place_among_the_weights(tmp_path):
     """It has none itself."""
     run = run_of(tmp_path, points=())
     trials = [made.trial(n, float(n)) for n in range(4)]
-    trials += [made.trial(9, -1.0, State.PRUNED)]
+    trials += [made.trial(4, -1.0, State.PRUNED)]
     for trial in trials:
         run.folder.kept(trial.number).write_bytes(b"")
     run.keep_best(trials)
