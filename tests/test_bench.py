@@ -114,6 +114,7 @@ def test_searches_that_are_there_are_not_run_again(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "| random@old | 3 |" in printed
     assert "random@new beside each" in printed
+    assert "| random@old | 1 |" not in printed  # no peer, so Holm does not count it
 
 
 def test_an_arm_that_raises_has_no_score(tmp_path, recorded, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from typing import NamedTuple, final
 import numpy as np
 
 from tests.bench import tables
+from tests.bench.arms import PEERS
 
 MARGIN = 0.02  # regret by which no peer may be ahead
 LEVEL = 0.05  # of all the one-sided intervals of a table together
@@ -120,10 +121,14 @@ def _mode(found: Sequence[tuple[Key, dict[str, float]]], mode: str, ours: str) -
         for read in (*reads, "cpu")
     }
     yield _means(mode, names, reads, cells)
-    chosen = [name for name in names if ours in (name, name.partition("@")[0])]
+    chosen = [name for name in names if ours in (name, _arm(name))]
     for read in reads if chosen else ():
-        peers = {name: cells[name, read] for name in names if name not in chosen}
+        peers = {name: cells[name, read] for name in names if _arm(name) in PEERS}
         yield _comparisons(mode, read, chosen[-1], compare(cells[chosen[-1], read], peers))
+
+
+def _arm(name: str) -> str:
+    return name.partition("@")[0]
 
 
 def _means(
