@@ -43,8 +43,8 @@ SPACES = {
     "single choice": Space({"a": Categorical(("only",)), "n": Int(1, 500)}),
     "mixed choices": Space({"a": Categorical((1, "one", 0.5)), "n": Int(1, 500)}),
 }
-SEARCHING = ("random", "tpe", "gp")
-ENGINES = ("tpe", "gp")
+SEARCHING = ("random", "tpe", "mtpe", "gp")
+ENGINES = ("tpe", "mtpe", "gp")
 KINDS = [State.COMPLETE, State.PRUNED, State.COMPLETE, State.FAIL, State.RUNNING, State.PRUNED]
 
 
@@ -309,7 +309,7 @@ def test_the_seeds_of_neighbouring_points_share_nothing():
     assert np.mean(flipped) == pytest.approx(16, abs=1)
 
 
-@pytest.mark.parametrize("name", ["gp", "tpe", "skopt", "random"])
+@pytest.mark.parametrize("name", ["gp", "mtpe", "tpe", "skopt", "random"])
 def test_the_first_points_are_those_of_the_engine(name):
     """They come without it, so that workers start sooner: until a result is known."""
     space, ask = SPACES["mixed"], samplers.get(name)

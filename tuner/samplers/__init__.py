@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from tuner.space import BadInput, Space
 from tuner.trial import Trial
 
-NAMES = ("gp", "tpe", "skopt", "random", "external")
-_SPREAD = ("gp", "tpe", "skopt")  # those that begin with points spread over the space
+NAMES = ("gp", "mtpe", "tpe", "skopt", "random", "external")
+_SPREAD = ("gp", "mtpe", "tpe", "skopt")  # those that begin with points spread over the space
 
 
 class Sampler(Protocol):
