@@ -33,7 +33,8 @@ from tests.simpromises import EPOCHS, RUN, RUNG, SPACE, Promises, expect, sugges
 from tests.simslurm import LIMIT, Slurm
 from tests.simworld import Clock, World
 from tuner import budget, controller, store
-from tuner.study import Jobs, Study
+from tuner.settings import Jobs
+from tuner.study import Study
 
 VERSIONS = store._versions()
 PRUNER = {"name": "asha", "metric": "value", "first_rung": RUNG}

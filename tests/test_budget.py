@@ -17,10 +17,10 @@ from tests.test_controller import drive, make
 from tuner.budget import IDLE, LOST, TESTING, Ledger, Past, afford, spent, spent_lines
 from tuner.controller import Controller
 from tuner.plan import Afford, plan
+from tuner.settings import Jobs
 from tuner.space import BadInput
 from tuner.status import status, text
 from tuner.store import Store
-from tuner.study import Jobs
 
 pytestmark = pytest.mark.fast
 

@@ -12,8 +12,9 @@ from jobs.reasons import NO_TRACE
 from tuner import controller as controllers
 from tuner import samplers, store
 from tuner.controller import Controller
+from tuner.settings import Jobs
 from tuner.space import BadInput, Space
-from tuner.study import Jobs, Study
+from tuner.study import Study
 
 SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
 

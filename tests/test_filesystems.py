@@ -32,7 +32,7 @@ from tests.test_worker import _signals, attempt_at  # noqa: F401
 from tuner import controller as controllers
 from tuner import drive, study
 from tuner import run as run_command
-from tuner.study import Jobs
+from tuner.settings import Jobs
 
 
 def mounted(command, folder):

@@ -6,8 +6,9 @@ from jobs.contract import State
 from jobs.executor import Slots
 from tuner.pace import Pace
 from tuner.plan import MAX_ATTEMPTS, MAX_BARREN, best, plan, used_up
+from tuner.settings import Jobs
 from tuner.space import Space
-from tuner.study import Jobs, Study
+from tuner.study import Study
 from tuner.trial import Trial
 
 pytestmark = pytest.mark.fast

@@ -21,8 +21,9 @@ from tuner import asha, plan, report, results, store
 from tuner import run as run_command
 from tuner.controller import Controller
 from tuner.pruner import Pruner
+from tuner.settings import Jobs
 from tuner.space import BadInput, Space
-from tuner.study import Jobs, Study
+from tuner.study import Study
 
 pytestmark = pytest.mark.fast
 

@@ -69,7 +69,7 @@ BAD = {
     "low above high": (GOOD.replace("high = 1", "high = -1"), "space.x.low", "swap"),
     "log of zero": (GOOD.replace("high = 1", "high = 1, log = true"), "space.x.low", "above 0"),
     "odd step": (GOOD.replace("high = 1", "high = 1, step = 0.3"), "space.x.step", "high = 0.9"),
-    "unknown sampler": (GOOD.replace("random", "magic"), "sampler", "gp, tpe, skopt, random"),
+    "unknown sampler": (GOOD.replace("random", "magic"), "sampler", "gp, mtpe, tpe, skopt, random"),
     "no direction": (GOOD.replace("direction", "#"), "direction", "minimize"),
     "no TOML": (GOOD + "[jobs", "is no TOML", "mend"),
     "n_trials of zero": (GOOD.replace("= 3", "= 0"), "n_trials", "at least 1"),

@@ -12,8 +12,9 @@ from tests.test_controller import SPACE, drive, make
 from tuner import report, samplers, store
 from tuner.pack import pack
 from tuner.results import searched
+from tuner.settings import WarmStart
 from tuner.space import BadInput
-from tuner.study import Study, WarmStart, read
+from tuner.study import Study, read
 from tuner.warm import Earlier, load, snapshot, told
 
 pytestmark = pytest.mark.fast

@@ -21,8 +21,9 @@ from jobs.slot import Slot, local_job
 from jobs.worker import Leaving, Worker, work
 from models.train import Stop
 from tuner import store
+from tuner.settings import Jobs
 from tuner.space import Space
-from tuner.study import Jobs, Study
+from tuner.study import Study
 
 SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
 

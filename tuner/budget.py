@@ -13,8 +13,9 @@ from jobs import slurm
 from jobs.accounting import Account, Charge, gpus_asked
 from jobs.contract import SEARCH, State
 from tuner.plan import Afford, best
+from tuner.settings import Jobs
 from tuner.store import Store
-from tuner.study import Jobs, Study
+from tuner.study import Study
 from tuner.trial import Trial
 
 Costs = NDArray[np.float64]

@@ -13,8 +13,9 @@ from typing import Any, final
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
 from tuner import warm
+from tuner.settings import WarmStart
 from tuner.space import BadInput
-from tuner.study import IDENTITY, Study, WarmStart
+from tuner.study import IDENTITY, Study
 from tuner.trial import Trial, of_proposal, of_result
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")

@@ -12,15 +12,12 @@ from typing import Any, Literal
 
 from jobs import trust
 from models import data as datasets
-from tuner import asha, samplers
+from tuner import asha, checks, samplers
+from tuner.settings import Jobs, WarmStart
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 OURS = "models.train:train"
-_OPTION = re.compile(r"[a-z][a-z0-9_-]*")
-_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029'\"\\`$;#]*")
-# What the executor sets and later looks for; a job gets no more of the environment than it needs.
-_OURS_TO_SET = ("array", "comment", "error", "export", "job-name", "open-mode", "output", "wrap")
 # What makes two runs comparable; everything else of a study may change while a run goes on.
 IDENTITY = (
     "direction",
@@ -33,30 +30,6 @@ IDENTITY = (
     "data",
     "warm_start",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """Where and how a study's trials are trained; `slurm` holds sbatch's own options."""
-
-    executor: Literal["local", "slurm"] = "local"
-    n_workers: int = 4
-    workers_per_gpu: int = 1
-    # None: as many as there are and as fit; "auto": until start-up was under 5 % of the job
-    trials_per_job: int | Literal["auto"] | None = None
-    device: Literal["auto", "cpu"] = "auto"
-    grace: float | None = None  # seconds without a waiting trial after which a worker leaves
-    lost_after: float | None = None  # seconds from a worker's death to the next attempt
-    slurm: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class WarmStart:
-    """Earlier runs whose trials the sampler is told; see warm.py."""
-
-    runs: tuple[str, ...] = ()
-    fixed: Mapping[str, Any] = field(default_factory=dict)  # what they used and do not name
-    scale: bool = False  # theirs are values of another function
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +54,11 @@ class Study:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _one_of("direction", self.direction, ("minimize", "maximize"))
-        _whole("n_trials", self.n_trials, 1)
-        _whole("n_initial", self.n_initial, 1)
-        _whole("seed", self.seed, 0)
-        _whole("jobs.n_workers", self.jobs.n_workers, 1)
-        _whole("jobs.workers_per_gpu", self.jobs.workers_per_gpu, 1)
-        if self.jobs.trials_per_job not in (None, "auto"):
-            _whole("jobs.trials_per_job", self.jobs.trials_per_job, 1)
-        _amount("gpu_hours", self.gpu_hours, "hours")
-        _amount("jobs.grace", self.jobs.grace, "seconds")
-        _amount("jobs.lost_after", self.jobs.lost_after, "seconds")
-        _one_of("jobs.executor", self.jobs.executor, ("local", "slurm"))
-        _one_of("jobs.device", self.jobs.device, ("auto", "cpu"))
+        checks.one_of("direction", self.direction, ("minimize", "maximize"))
+        checks.whole("n_trials", self.n_trials, 1)
+        checks.whole("n_initial", self.n_initial, 1)
+        checks.whole("seed", self.seed, 0)
+        checks.amount("gpu_hours", self.gpu_hours, "hours")
         samplers.check(self.sampler)
         if not re.fullmatch(r"[\w.]+:\w+", self.train):
             raise BadInput(
@@ -104,7 +69,6 @@ class Study:
             raise BadInput(f"fixed.{both[0]}", "is searched too", "remove it here or in [space]")
         for i, point in enumerate(self.enqueue):
             _check_point(self.space, point, i)
-        _check_options(self.jobs.slurm)
         asha.check(self.to_table(), self.pruner)
 
     @property
@@ -121,17 +85,13 @@ class Study:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Study":
         """A study from its table, as TOML or JSON has it; raises BadInput."""
-        _known_keys(cls, table, "")
+        checks.known_keys(cls, table)
         missing = {"direction", "n_trials", "space"} - table.keys()
         if missing:
             key = min(missing)
             raise BadInput(key, "is missing", f"add it, as in {_EXAMPLES[key]}")
         for key in ("space", "fixed", "data", "pruner", "jobs", "warm_start"):
-            _table(key, table.get(key, {}))
-        _table("jobs.slurm", table.get("jobs", {}).get("slurm", {}))
-        _known_keys(Jobs, table.get("jobs", {}), "jobs.")
-        warm = table.get("warm_start", {})
-        _check_warm_start(warm)
+            checks.table(key, table.get(key, {}))
         points = table.get("enqueue", ())
         if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
@@ -140,9 +100,9 @@ class Study:
         return cls(
             **rest,
             space=Space.from_table(table["space"]),
-            jobs=Jobs(**table.get("jobs", {})),
+            jobs=Jobs.from_table(table.get("jobs", {})),
             enqueue=tuple(points),
-            warm_start=WarmStart(**{**warm, "runs": tuple(warm.get("runs", ()))}),
+            warm_start=WarmStart.from_table(table.get("warm_start", {})),
         )
 
     def load_data(self) -> datasets.Dataset | None:
@@ -231,47 +191,9 @@ def _set(table: dict[str, Any], setting: str) -> None:
     table[last] = value
 
 
-def _known_keys(kind: type[Any], table: Mapping[str, Any], prefix: str) -> None:
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key in table:
-        if key not in known:
-            raise BadInput(f"{prefix}{key}", "unknown key", f"known here: {', '.join(known)}")
-
-
-def _table(key: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise BadInput(key, "is no table", f"write [{key}] with its keys below")
-
-
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadInput("name", f"{name!r} will not do", "use up to 64 letters, digits, . _ or -")
-
-
-def _one_of(key: str, value: Any, known: Sequence[str]) -> None:
-    if value not in known:
-        raise BadInput(key, f"{value!r} is unknown", f"known: {', '.join(known)}")
-
-
-def _whole(key: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise BadInput(key, f"{value!r} will not do", f"give a whole number of at least {least}")
-
-
-def _amount(key: str, value: Any, unit: str) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and value >= 0):
-        raise BadInput(key, f"{value!r} will not do", f"give a number of {unit}")
-
-
-def _check_warm_start(table: Mapping[str, Any]) -> None:
-    _known_keys(WarmStart, table, "warm_start.")
-    _table("warm_start.fixed", table.get("fixed", {}))
-    runs = table.get("runs", ())
-    if isinstance(runs, str) or not all(isinstance(run, str) for run in runs):
-        raise BadInput("warm_start.runs", f"{runs!r} will not do", 'write runs = ["runs/old"]')
-    if not isinstance(table.get("scale", False), bool):
-        raise BadInput("warm_start.scale", "is neither true nor false", "write scale = true")
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
@@ -279,20 +201,3 @@ def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
         space.check(point)
     except BadInput as error:
         raise BadInput(f"enqueue[{i}].{error.key}", error.problem, error.remedy) from None
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Options become `#SBATCH` lines, which a line break would leave: it is refused.
-
-    sbatch reads quotes and backslashes in its own way, so that they could begin another option.
-    """
-    for key, value in options.items():
-        if not _OPTION.fullmatch(key):
-            raise BadInput(f"jobs.slurm.{key}", "is no option of sbatch", "use its long name")
-        if any(ours.startswith(key.replace("_", "-")) for ours in _OURS_TO_SET):
-            raise BadInput(f"jobs.slurm.{key}", "is set by the tuner", "leave it out")
-        if not isinstance(value, (str, int)) or not _VALUE.fullmatch(str(value)):
-            remedy = "use one line of text without quotes, \\, `, $, ; and #"
-            raise BadInput(f"jobs.slurm.{key}", f"{value!r} will not do", remedy)
-        if value is False:
-            raise BadInput(f"jobs.slurm.{key}", "false says nothing to sbatch", "leave it out")

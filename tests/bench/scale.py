@@ -30,7 +30,7 @@ from tests.slurm_cluster import REPOSITORY
 from tuner import store
 from tuner.controller import Controller
 from tuner.progress import Progress
-from tuner.study import Jobs
+from tuner.settings import Jobs
 
 COMMAND = """#!/bin/sh
 echo {name} >> {folder}/calls

@@ -5,8 +5,9 @@ import math
 import random
 
 from tuner.plan import best
+from tuner.settings import Jobs
 from tuner.space import Space
-from tuner.study import Jobs, Study
+from tuner.study import Study
 
 # Hartmann's function of six variables (Dixon and Szegő 1978), −3.32237 at its best.
 _ALPHA = (1.0, 1.2, 3.0, 3.2)
