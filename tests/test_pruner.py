@@ -28,7 +28,7 @@ from tuner.study import Study
 pytestmark = pytest.mark.fast
 
 SPACE = Space.from_table({"x": {"type": "float", "low": -2, "high": 3}})
-ON = {"name": "asha", "metric": "value"}
+ON = {"name": "asha", "metric": "value", "reduction_factor": 3}
 
 
 def study(**more):
@@ -59,6 +59,7 @@ def curve(*values, metric="value"):
         (31, "constant", {}, (4, 12)),
         (10, "cosine", {}, (2, 6)),
         (15, "cosine", {}, (3, 9)),
+        (30, "constant", {"reduction_factor": rungs.FACTOR}, (3, 12)),
         (16, "constant", {"reduction_factor": 2}, (2, 4, 8)),
         (16, "constant", {"first_rung": 5}, (5, 15)),
         (16, "constant", {"first_rung": 0.25, "reduction_factor": 4}, (4,)),

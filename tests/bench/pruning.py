@@ -23,14 +23,14 @@ import numpy as np
 
 from jobs.contract import State
 from jobs.reasons import CANCELLED
-from jobs.rungs import Rungs
+from jobs.rungs import FACTOR, Rungs
 from tuner import asha, samplers, study
 from tuner.space import Categorical
 from tuner.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = Path(__file__).with_name("curves.json")
-FACTOR, WORKERS, INITIAL = 3, 8, 8
+WORKERS, INITIAL = 8, 8
 TELLINGS = ("drop", "worst", "last", "gain")
 
 
@@ -45,7 +45,7 @@ class Arm:
 
 
 FULL, ASHA = Arm("to the end"), Arm("ASHA", asha=FACTOR)
-ARMS = (FULL, ASHA, Arm("ASHA, one in 4", asha=4), Arm("patience 5", patience=5),
+ARMS = (FULL, ASHA, Arm("ASHA, one in 3", asha=3), Arm("patience 5", patience=5),
         Arm("few epochs", short=True))  # fmt: skip
 
 
