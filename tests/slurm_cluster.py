@@ -73,7 +73,9 @@ class Cluster:
 
     def pids(self) -> dict[str, int]:
         """Return the process of each daemon: munged, mariadb, slurmdbd, slurmctld, n1, …."""
-        return {file.stem: int(file.read_text()) for file in (self.folder / "run").glob("*.pid")}
+        notes = (self.folder / "run").glob("*.pid")
+        # a daemon that has just begun has made its file, and not written it yet
+        return {file.stem: int(wait_for(file.read_text)) for file in notes}
 
     def command(self, argv: list[str], env: Mapping[str, str] | None = None) -> list[str]:
         """Return the command line with which root runs `argv` as the ordinary user."""

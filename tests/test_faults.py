@@ -69,7 +69,7 @@ def storm(running_cluster):
     cancel_and_preempt(ends)
     requeue_and_lose_a_node(twins)
     killed = kill_controllers(kills, random.Random(SEED), 4)
-    wait_for(lambda: sleeper.pid() != first, 120)
+    wait_for(lambda: sleeper.pid() != first, 240)
     sleeper.wake(first)
     for study in (kills, twins, ends, limits, sleeper):
         study.wait(150)
