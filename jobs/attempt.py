@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, final
 
 from jobs import files
-from jobs.contract import Claim, RunFolder
+from jobs.contract import Claim
+from jobs.folder import RunFolder
 from jobs.rungs import Rungs
 from models.protocols import Stop
 

@@ -22,8 +22,9 @@ from typing import Any, final
 import submitit
 
 from jobs import files, slurm, submissions, trust
-from jobs.contract import END, NOTE, SUBMITTED, Claim, RunFolder
+from jobs.contract import END, NOTE, SUBMITTED, Claim
 from jobs.executor import Slots, SubmitError, unready
+from jobs.folder import RunFolder
 from jobs.logs import tidy
 from jobs.reasons import NO_TRACE
 

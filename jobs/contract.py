@@ -1,4 +1,4 @@
-"""What passes between the rooms: the names of a run's files, their records, and `look()`.
+"""What passes between the rooms: the records of a run, the states of a trial, a view of them.
 
 The state of a trial is which files exist (a proposal alone: WAITING; a claim without its `lost`:
 RUNNING; a result: COMPLETE, PRUNED or FAIL, for ever):
@@ -9,16 +9,10 @@ RUNNING; a result: COMPLETE, PRUNED or FAIL, for ever):
     done/010000.packed.jsonl: the results of trials 0 … 9999 of a run that was packed
 """
 
-import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal, TypeVar, final
-
-from jobs import archive, files
-from jobs.archive import Archives
+from typing import Any, Literal
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
 SHARD = 1000  # results a folder of done/
@@ -27,9 +21,6 @@ SUBMITTED = "submitted.json"  # Slurm said that it took the submission
 HOLD = "hold.json"  # by the controller: waiting trials that the budget does not reach for
 FULL = "trials_per_job"  # how a worker ended whose job has trained what it was to
 READY, END = ".ready.json", ".end.json"  # by each worker: its slot works; how it ended
-_OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
-_DONE = re.compile(r"(\d{6,})\.result\.json")
-Record = TypeVar("Record")
 
 
 class State(StrEnum):
@@ -176,176 +167,3 @@ class View:
             and self.claims.get(claim.number) == claim.attempt
             and (claim.number, claim.attempt) not in self.lost
         )
-
-
-@final
-class RunFolder:
-    """The files of one run, and the only way to them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.open = path / "open"
-        self.done = path / "done"
-        self.jobs = path / "jobs"
-        self.weights = path / "weights"
-        self.report = path / "report"
-        self.archives = Archives(path)
-        self._full: set[int] = set()  # shards that hold all their results: never listed again
-        self._full_numbers: set[int] = set()
-
-    def make(self) -> None:
-        """Make the folders of a new run."""
-        for folder in (self.path, self.open, self.done, self.jobs, self.weights, self.report):
-            files.make_folder(folder)
-        files.close(self.path)
-
-    def look(self) -> View:
-        """The live state of the run.
-
-        `open/` is listed before `done/`: a trial that moves in between is then seen twice, and
-        its result counts; the other way round it would be seen nowhere.
-        """
-        listed = [match for name in files.names(self.open) if (match := _OPEN.fullmatch(name))]
-        finished = self._finished()
-        proposed: set[int] = set()
-        claims: dict[int, int] = {}
-        lost: set[tuple[int, int]] = set()
-        of: dict[int, list[str]] = {}
-        for match in listed:
-            number, attempt, kind = int(match[1]), int(match[2] or 0), match[3]
-            of.setdefault(number, []).append(match[0])
-            if kind == "proposal":
-                proposed.add(number)
-            elif kind == "claim":
-                claims[number] = max(attempt, claims.get(number, 0))
-            elif kind == "lost":
-                lost.add((number, attempt))
-        by_number = {number: tuple(sorted(of[number])) for number in sorted(of)}
-        return View(finished, frozenset(proposed), claims, frozenset(lost), by_number)
-
-    def propose(self, proposal: Proposal) -> bool:
-        """Publish a point; False if the number is taken."""
-        return files.write_once(self.of(proposal.number, "proposal"), _table(proposal))
-
-    def claim(self, claim: Claim) -> bool:
-        """Take an attempt at a trial; False if somebody else has it."""
-        return files.write_once(self.of(claim.number, "claim", claim.attempt), _table(claim))
-
-    def lose(self, lost: Lost) -> bool:
-        """Declare an attempt dead; False if somebody already did."""
-        return files.write_once(self.of(lost.number, "lost", lost.attempt), _table(lost))
-
-    def publish(self, result: Result) -> bool:
-        """Publish a trial's outcome; False if it has one already, which then counts."""
-        if result.number < self.archives.packed:
-            return False
-        path = self.result_path(result.number)
-        files.make_folder(path.parent)
-        return files.write_once(path, _table(result))
-
-    def proposal(self, number: int) -> Proposal | None:
-        """The proposal of a trial; None while it cannot be read."""
-        return _record(Proposal, files.read(self.of(number, "proposal")))
-
-    def claimed(self, number: int, attempt: int) -> Claim | None:
-        """The claim of an attempt; None while it cannot be read."""
-        return _record(Claim, files.read(self.of(number, "claim", attempt)))
-
-    def losses(self, number: int, attempts: int) -> tuple[str, ...]:
-        """How the first so many attempts at a trial ended, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
-
-    def lost_seconds(self, number: int, attempts: int) -> float:
-        """What the first so many attempts at a trial took, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return sum(float((files.read(path) or {}).get("seconds", 0.0)) for path in paths)
-
-    def result(self, number: int) -> Result | None:
-        """The outcome of a trial; None while it cannot be read."""
-        return next(self.results([number]), None)
-
-    def results(self, numbers: Iterable[int]) -> Iterator[Result]:
-        """The outcomes of finished trials as far as they can be read, in no order.
-
-        They come from the pack; many from the digest; and each that is left from its own file.
-        """
-        left = set(numbers)
-        for entry in self.archives.entries(left):
-            if entry.number in left:
-                left.remove(entry.number)
-                yield _result(entry.table())
-        for number in sorted(left):
-            if (table := files.read(self.result_path(number))) is not None:
-                yield _result(table | {"curve": archive.curve(table.get("curve", ()))})
-
-    def source(self, number: int) -> Path:
-        """The file that holds the outcome of a trial."""
-        packed = self.archives.packed
-        return self.archives.pack(packed) if number < packed else self.result_path(number)
-
-    def result_path(self, number: int) -> Path:
-        """Where the outcome of a trial is published."""
-        return self.done / f"{number // SHARD:03d}" / f"{number:06d}.result.json"
-
-    def of(self, number: int, kind: str, attempt: int | None = None) -> Path:
-        """The file of a trial, or of an attempt at it, in open/."""
-        end = {"metrics": "jsonl", "checkpoint": "pt"}.get(kind, "json")
-        middle = "" if attempt is None else f".{attempt}"
-        return self.open / f"{number:06d}{middle}.{kind}.{end}"
-
-    def kept(self, number: int) -> Path:
-        """The finished checkpoint of one of the best trials, or of an evaluation."""
-        return self.weights / f"{number:06d}.pt"
-
-    def predictions(self, number: int) -> Path:
-        """Truth and prediction of an evaluation, as arrays."""
-        return self.weights / f"{number:06d}.test.npz"
-
-    def stopping(self) -> str:
-        """Why nobody may claim, or an empty string."""
-        if "stop.json" not in files.names(self.path):
-            return ""
-        return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
-
-    def held(self) -> range:
-        """The numbers that nobody may claim, since the budget does not reach for them."""
-        if HOLD not in files.names(self.path):
-            return range(0)
-        found = files.read(self.path / HOLD) or {}
-        return range(int(found.get("first", 0)), int(found.get("end", 0)))
-
-    def _finished(self) -> frozenset[int]:
-        listed = files.names(self.done)
-        numbers = self._full_numbers | self.archives.seen(listed)
-        for shard in (int(name) for name in listed if name.isdigit()):
-            if shard in self._full:
-                continue
-            names = files.names(self.done / f"{shard:03d}")
-            found = {int(match[1]) for name in names if (match := _DONE.fullmatch(name))}
-            numbers |= found
-            if len(found) == SHARD:
-                self._full.add(shard)
-                self._full_numbers |= found
-        return frozenset(numbers)
-
-
-def _result(table: Mapping[str, Any]) -> Result:
-    result = _record(Result, table)
-    assert result is not None  # for mypy: a table gives a record
-    return result
-
-
-def _table(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-
-
-def _record(kind: type[Record], table: Mapping[str, Any] | None) -> Record | None:
-    """A record from its JSON table; keys of a newer version are passed over."""
-    if table is None:
-        return None
-    known = {f.name for f in dataclasses.fields(kind)} & table.keys()  # type: ignore[arg-type]
-    values = {key: tuple(v) if isinstance(v := table[key], list) else v for key in known}
-    if "state" in values:
-        values["state"] = State(str(values["state"]))
-    return kind(**values)

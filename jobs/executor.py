@@ -19,7 +19,8 @@ from typing import Any, Protocol, final
 import psutil
 
 from jobs import files, slurm
-from jobs.contract import NOTE, READY, SUBMITTED, Claim, RunFolder
+from jobs.contract import NOTE, READY, SUBMITTED, Claim
+from jobs.folder import RunFolder
 from jobs.logs import last_words, tidy
 from jobs.slot import local_job
 

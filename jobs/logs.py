@@ -10,7 +10,8 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from jobs import files
-from jobs.contract import END, NOTE, READY, Claim, RunFolder
+from jobs.contract import END, NOTE, READY, Claim
+from jobs.folder import RunFolder
 
 LOG_TAIL = 16_384  # bytes of a log that a failed trial's result keeps
 _KEPT = 100  # logs of failed workers that stay as files

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs import files
-from jobs.contract import RunFolder
+from jobs.folder import RunFolder
 from jobs.rungs import Rungs
 
 _GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import final
 
 from jobs import files, slurm
-from jobs.contract import END, FULL, NOTE, READY, SUBMITTED, RunFolder
+from jobs.contract import END, FULL, NOTE, READY, SUBMITTED
+from jobs.folder import RunFolder
 
 _MISSING, _SILENT = "missing.json", ".silent.json"
 _ORDERS = re.compile(r"[0-9a-f]{32}\.pkl")  # submitit's, before sbatch has answered

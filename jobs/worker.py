@@ -14,7 +14,8 @@ from typing import Any, final
 
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import END, FULL, READY, SEARCH, Claim, Proposal, RunFolder, State, View
+from jobs.contract import END, FULL, READY, SEARCH, Claim, Proposal, State, View
+from jobs.folder import RunFolder
 from jobs.logs import LOG_TAIL
 from jobs.orders import Orders
 from jobs.outcome import Train, outcome

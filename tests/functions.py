@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from jobs import files
-from jobs.contract import RunFolder
+from jobs.folder import RunFolder
 
 
 def quadratic(params, data, report, checkpoint, seed):

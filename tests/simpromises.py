@@ -5,7 +5,8 @@ import hashlib
 from pathlib import Path
 
 from jobs import files
-from jobs.contract import RunFolder, State
+from jobs.contract import State
+from jobs.folder import RunFolder
 from tests.simdisk import STALE
 from tests.simfaults import PromiseError
 from tuner import store

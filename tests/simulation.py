@@ -18,7 +18,6 @@ from jobs import (
     accounting,
     attempt,
     cluster,
-    contract,
     files,
     outcome,
     slot,
@@ -26,6 +25,7 @@ from jobs import (
     submissions,
     worker,
 )
+from jobs.folder import RunFolder
 from jobs.slot import Slot
 from tests.simdisk import Disk
 from tests.simfaults import PASSING, Faults, Hold, PromiseError
@@ -181,7 +181,7 @@ class Simulation:
                 "time": clock, "secrets": tokens, "_clean_environment": contextlib.nullcontext,
             },
             cluster.Cluster: {"_executor": lambda _, *where: self.slurm.executor(*where)},
-            contract.RunFolder: {
+            RunFolder: {
                 "claim": _method(self.promises.claim),
                 "publish": _method(self.promises.publish),
                 "look": _method(self.promises.look),

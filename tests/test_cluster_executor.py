@@ -8,8 +8,9 @@ from jobs import cluster as clusters
 from jobs import files, slurm
 from jobs import submissions as notes
 from jobs.cluster import Cluster
-from jobs.contract import END, FULL, NOTE, READY, SUBMITTED, Claim, RunFolder
+from jobs.contract import END, FULL, NOTE, READY, SUBMITTED, Claim
 from jobs.executor import SubmitError
+from jobs.folder import RunFolder
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import dataclasses
 
 import pytest
 
-from jobs import contract, files
-from jobs.contract import Claim, Lost, Proposal, Result, RunFolder, State
+from jobs import files
+from jobs import folder as home
+from jobs.contract import Claim, Lost, Proposal, Result, State
+from jobs.folder import RunFolder
 
 pytestmark = pytest.mark.fast
 
@@ -109,7 +111,7 @@ def test_a_trial_that_moves_while_we_list_is_not_lost(run, monkeypatch):
             files.remove([run.of(0, "proposal")])
         return listed
 
-    monkeypatch.setattr(contract.files, "names", names)
+    monkeypatch.setattr(home.files, "names", names)
     view = run.look()
     assert view.finished == {0}
     assert view.whole
@@ -117,13 +119,13 @@ def test_a_trial_that_moves_while_we_list_is_not_lost(run, monkeypatch):
 
 def test_a_full_shard_is_listed_once(run, monkeypatch):
     """A look costs the live trials, not the finished ones."""
-    monkeypatch.setattr(contract, "SHARD", 3)
+    monkeypatch.setattr(home, "SHARD", 3)
     for number in range(4):
         finish(run, number)
     assert run.look().finished == {0, 1, 2, 3}
     listed = []
     real = files.names
-    monkeypatch.setattr(contract.files, "names", lambda f: listed.append(f.name) or real(f))
+    monkeypatch.setattr(home.files, "names", lambda f: listed.append(f.name) or real(f))
     assert run.look().finished == {0, 1, 2, 3}
     assert listed == ["open", "done", "001"]
 

@@ -16,8 +16,9 @@ import pytest
 from jobs import executor as executors
 from jobs import files
 from jobs.attempt import Ending
-from jobs.contract import Claim, Proposal, RunFolder, State
+from jobs.contract import Claim, Proposal, State
 from jobs.executor import Inline, Local, Slots
+from jobs.folder import RunFolder
 from jobs.orders import Orders
 from jobs.outcome import outcome
 from jobs.slot import Slot

@@ -16,7 +16,8 @@ import pytest
 from hyperopt import hp
 
 from jobs import files
-from jobs.contract import Claim, Proposal, Result, RunFolder, State
+from jobs.contract import Claim, Proposal, Result, State
+from jobs.folder import RunFolder
 from tuner.filetrials import FileTrials
 
 SPACE = {"x": hp.uniform("x", -5, 5), "n": hp.quniform("n", 1, 9, 2)}

@@ -9,8 +9,9 @@ from jobs import cluster as clusters
 from jobs import executor as executors
 from jobs import files, logs
 from jobs.cluster import Cluster
-from jobs.contract import END, NOTE, READY, Claim, Proposal, RunFolder, State
+from jobs.contract import END, NOTE, READY, Claim, Proposal, State
 from jobs.executor import Local
+from jobs.folder import RunFolder
 from tests.test_controller import make
 
 HOUR = 3600.0

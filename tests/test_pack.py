@@ -1,5 +1,6 @@
 """A packed run: a few files that every command reads; a kill while packing loses nothing."""
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -7,9 +8,11 @@ import tarfile
 
 import pytest
 
-from jobs import contract, files
-from jobs.contract import Claim, Proposal, RunFolder
+from jobs import files
+from jobs import folder as home
+from jobs.contract import Claim, Proposal
 from jobs.executor import Slots
+from jobs.folder import RunFolder
 from tests.manyresults import finished_run, result
 from tests.test_controller import drive, make
 from tuner import pack, report, resume
@@ -20,7 +23,7 @@ from tuner.store import Store, create
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
     """Several shards of a few results."""
-    monkeypatch.setattr(contract, "SHARD", 4)
+    monkeypatch.setattr(home, "SHARD", 4)
 
 
 def all_files(run):
@@ -34,7 +37,7 @@ def littered(path, n=10):
     run = finished_run(path, n)
     test, left = ({"part": part, "of": 3} for part in ("test", "leave:1"))
     for number, more in ((n, test), (n + 1, left)):
-        run.folder.publish(contract.dataclasses.replace(result(number, 2), **more))
+        run.folder.publish(dataclasses.replace(result(number, 2), **more))
         for target in (run.folder.kept(number), run.folder.predictions(number)):
             files.replace(target, target.name.encode())
     for number in (3, 4):
@@ -76,7 +79,7 @@ def test_a_packed_run_is_a_few_files_with_the_same_trials(tmp_path):
 
 def test_thousands_of_trials_become_fewer_than_fifty_files(tmp_path, monkeypatch):
     """A report is among them, and names where its numbers came from."""
-    monkeypatch.setattr(contract, "SHARD", 1000)
+    monkeypatch.setattr(home, "SHARD", 1000)
     monkeypatch.setattr(report, "png", lambda *arguments: b"")
     run = finished_run(tmp_path / "run", 2100)
     pack.pack(run)
@@ -135,7 +138,7 @@ def test_a_packed_number_is_finished_for_ever(tmp_path):
     pack.pack(run)
     assert not RunFolder(run.path).publish(result(5))
     files.make_folder(sleeper.result_path(2).parent)
-    other = contract.dataclasses.asdict(result(9)) | {"number": 2}
+    other = dataclasses.asdict(result(9)) | {"number": 2}
     files.write_once(sleeper.result_path(2), other)
     sleeper.claim(Claim(2, 1, "sleeper"))
     assert not sleeper.look().holds(Claim(2, 1, "sleeper"))

@@ -9,7 +9,8 @@ from unittest import mock
 
 import pytest
 
-from jobs import attempt, contract, files, outcome, worker
+from jobs import attempt, files, outcome, worker
+from jobs.folder import RunFolder
 from tests.simfaults import Faults, PromiseError
 from tests.simulation import Simulation, at_random
 from tuner import controller, store
@@ -198,7 +199,7 @@ OPEN = "listed = [match for name in files.names(self.open) if (match := _OPEN.fu
 FASTER = "# another controller was faster: look again"
 MUTATIONS = (
     Mutation(
-        "done/ is listed before open/", "a look does not see", contract.RunFolder, "look",
+        "done/ is listed before open/", "a look does not see", RunFolder, "look",
         f"{OPEN}\n    finished = self._finished()", f"finished = self._finished()\n    {OPEN}",
         Faults(stop=0.05),
     ),
@@ -238,7 +239,7 @@ MUTATIONS = (
         Faults(kill=0.005),
     ),
     Mutation(
-        "a result can be replaced", "taken away or replaced", contract.RunFolder, "publish",
+        "a result can be replaced", "taken away or replaced", RunFolder, "publish",
         "files.write_once(path, _table(result))",
         "files.replace(path, __import__('json').dumps(_table(result)).encode()) is None",
         Faults(stop=0.01, node=0.9, squeue=0.9),

@@ -12,7 +12,8 @@ import torch
 
 from jobs import files, guard, trust
 from jobs.cluster import Cluster
-from jobs.contract import Lost, RunFolder
+from jobs.contract import Lost
+from jobs.folder import RunFolder
 from jobs.worker import work
 from models.train import from_bytes, to_bytes
 from tests.slurm_cluster import REPOSITORY, wait_for

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from jobs.contract import RunFolder
+from jobs.folder import RunFolder
 from tests import made
 from tuner import verdict
 from tuner.baselines import Interval, tally

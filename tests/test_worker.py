@@ -15,7 +15,8 @@ import torch
 from jobs import attempt as attempts
 from jobs import files, worker
 from jobs.attempt import Attempt, Ending
-from jobs.contract import FULL, Claim, Lost, Proposal, Result, RunFolder, State
+from jobs.contract import FULL, Claim, Lost, Proposal, Result, State
+from jobs.folder import RunFolder
 from jobs.orders import Orders
 from jobs.slot import Slot, local_job
 from jobs.worker import Leaving, Worker, work

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import final
 
 from jobs import archive, files
-from jobs.contract import RunFolder
+from jobs.folder import RunFolder
 
 _BATCH = (
     1000  # results a tick: a controller that starts without a digest does its work all the same

@@ -11,7 +11,8 @@ import hyperopt
 from hyperopt import hp
 
 from jobs import files, trust
-from jobs.contract import Proposal, Result, RunFolder, State
+from jobs.contract import Proposal, Result, State
+from jobs.folder import RunFolder
 from tuner import documents
 from tuner.documents import Document
 from tuner.samplers import point_seed

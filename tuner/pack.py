@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import archive, files
-from jobs.contract import SEARCH, RunFolder
+from jobs.contract import SEARCH
+from jobs.folder import RunFolder
 from tuner import drive
 from tuner.cli import guarded
 from tuner.space import BadInput

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import final
 
 from jobs import files, rungs
-from jobs.contract import SEARCH, RunFolder, State, View
+from jobs.contract import SEARCH, State, View
+from jobs.folder import RunFolder
 from jobs.rungs import Rungs
 from models.split import Dataset
 from tuner import asha

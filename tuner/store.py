@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, final
 
 from jobs import files, logs, trust
-from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, RunFolder, State, View
+from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
+from jobs.folder import RunFolder
 from tuner import warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput

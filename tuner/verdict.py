@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs import files
-from jobs.contract import RunFolder
+from jobs.folder import RunFolder
 from tuner.baselines import Interval, Tallies, Tally, interval, standard_error, tally
 from tuner.results import metric
 from tuner.study import Study
