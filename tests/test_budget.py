@@ -64,6 +64,13 @@ def test_hours_are_told_apart_by_what_became_of_them():
     assert (use.total, use.idle, use.unit) == (9.5, None, "slot-hours")
 
 
+@pytest.mark.parametrize(("executor", "unit"), [("local", "slot-hours"), ("slurm", "GPU-hours")])
+def test_gpus_that_a_study_would_ask_of_slurm_are_not_those_of_this_machine(executor, unit):
+    """The shipped studies name a gres, and run on a laptop too."""
+    study = budgeted(executor=executor, slurm={"gres": "gpu:1"})
+    assert use_of(study, [hour(0)], None, now=0.0).unit == unit
+
+
 @pytest.mark.parametrize(
     ("jobs", "device", "hours"),
     [

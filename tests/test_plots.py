@@ -114,6 +114,14 @@ def test_a_pruned_trial_without_a_value_stands_at_the_best_of_its_epochs():
     np.testing.assert_array_equal(pruned.get_offsets(), [[1, 7]])
 
 
+def test_pruned_trials_stand_where_they_ended_even_if_one_alone_is_complete():
+    """The scale is that of all of them."""
+    trials = [made.trial(0, 5.0), *(made.trial(n, 5.0 + n, State.PRUNED) for n in (1, 2, 3))]
+    ax = plots.process(made.study(), trials).axes[0]
+    (pruned,) = [mark for mark in ax.collections if mark.get_label() == "pruned"]
+    np.testing.assert_array_equal(pruned.get_offsets(), [[1, 6], [2, 7], [3, 8]])
+
+
 def test_bars_of_importance_are_sorted_and_have_errors():
     """The most important one is on top, and the axis names the method."""
     shares = {"a": (0.1, 0.01), "b": (0.7, 0.1), "c": (0.2, 0.05)}

@@ -93,7 +93,7 @@ def spent(
         _add(parts, study.jobs, trial, now)
     if charge is not None:
         return Spent(parts, charge.hours, charge.gpus, past.ended)
-    asked = bool(gpus_asked(study.jobs.slurm))
+    asked = study.jobs.executor == "slurm" and bool(gpus_asked(study.jobs.slurm))
     gpus = asked or past.gpus or any(trial.device for trial in open_)
     return Spent(parts, None, gpus, past.ended)
 

@@ -37,7 +37,7 @@ def process(study: Study, trials: Sequence[Trial]) -> Figure:
         for state in (State.COMPLETE, State.PRUNED, State.FAIL)
     )
     reached = study.sign * loss(study, winner)
-    low, high = _fences(values[complete], reached)
+    low, high = _fences(values[(complete | pruned) & np.isfinite(values)], reached)
     off = complete & ((values < low) | (values > high))
     values = np.clip(values, low, high)
     size = 34 if len(rows) <= _MANY else 14
