@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 
@@ -60,13 +61,14 @@ def fit(points: Array, losses: Array, of: NDArray[np.intp]) -> Kernel:
     spread = np.array([*[_LENGTH_SPREAD] * parameters, _NOISE_SPREAD, _AMPLITUDE_SPREAD])
     bounds = np.log([*[_BOUNDS[0]] * parameters, *_BOUNDS[1:]])
     starts = [center, center + np.array([*[-1.0] * parameters, 2.0, 0.0])]
-    found = [
-        minimize(
-            _badness, start, (squares, losses, center, spread), "L-BFGS-B", jac=True, bounds=bounds,
-            options={"maxiter": 50},
-        )
-        for start in starts
-    ]  # fmt: skip
+    with threadpool_limits(1):  # products are small: threads would only wait for each other
+        found = [
+            minimize(
+                _badness, start, (squares, losses, center, spread), "L-BFGS-B", jac=True, bounds=bounds,
+                options={"maxiter": 50},
+            )
+            for start in starts
+        ]  # fmt: skip
     best = min(found, key=lambda result: float(result.fun))
     values = np.exp(best.x)
     return Kernel(values[:parameters], float(values[-2]), float(values[-1]), of)
