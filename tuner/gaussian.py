@@ -64,8 +64,8 @@ def fit(points: Array, losses: Array, of: NDArray[np.intp]) -> Kernel:
     with threadpool_limits(1):  # products are small: threads would only wait for each other
         found = [
             minimize(
-                _badness, start, (squares, losses, center, spread), "L-BFGS-B", jac=True, bounds=bounds,
-                options={"maxiter": 50},
+                _badness, start, (squares, losses, center, spread), "L-BFGS-B", jac=True,
+                bounds=bounds, options={"maxiter": 50},
             )
             for start in starts
         ]  # fmt: skip
