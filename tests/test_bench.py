@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.bench import arms, ask, regret, scores, search, tables
+from tests.bench import ablation, arms, ask, regret, scores, search, tables
 from tuner import samplers
 from tuner.samplers.random import initial
 from tuner.space import BadInput, Int, Space
@@ -249,3 +249,18 @@ def test_a_cell_is_measured_in_a_process_of_its_own(capsys):
     ask.main(["--arms", "tpe", "--told", "20"])
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("| 20 | 0.")
+
+
+@pytest.mark.slow
+def test_an_ablation_changes_what_it_says_and_nothing_after_it(monkeypatch, capsys):
+    """Every variant runs, some find something else, and the product is whole again."""
+    monkeypatch.setattr(ablation, "EVALUATIONS", 16)
+    changed = [(where, name) for all_ in ablation.VARIANTS.values() for where, name, _ in all_]
+    before = [(*pair, getattr(*pair)) for pair in changed]
+    ablation.main(["--seeds", "1"])
+    rows = dict(line.split(" | ", 1) for line in capsys.readouterr().out.splitlines()[2:])
+    assert len(rows) == len(ablation.VARIANTS)
+    plain = rows["| as it is"]
+    for what in ("no lies", "no climb", "length scales of Hvarfner et al."):
+        assert rows[f"| {what}"] != plain
+    assert all(getattr(where, name) is value for where, name, value in before)
