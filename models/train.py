@@ -88,6 +88,9 @@ def checked(params: Mapping[str, Any], task: str) -> dict[str, Any]:
     for key, choices in known.items():
         if full[key] not in choices:
             raise ValueError(f"{key}: {full[key]!r} is none of {', '.join(choices)}")
+    for key, least in (("epochs", 1), ("patience", 0)):
+        if not isinstance(full[key], int) or full[key] < least:
+            raise ValueError(f"{key}: {full[key]!r} is no whole number of at least {least}")
     if unread := set(params) - set(DEFAULTS) - options(full["model"]):
         raise ValueError(f"{', '.join(sorted(unread))}: no parameter of {full['model']}")
     return full

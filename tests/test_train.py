@@ -312,9 +312,11 @@ def test_a_stopped_report_ends_the_trial():
         {"optimizer": "lion"},
         {"schedule": "linear"},
         {"fc1_units": 3},
+        {"patience": -1},
+        {"epochs": 2.5},
     ],
 )
-def test_a_parameter_that_nobody_reads_is_refused(wrong):
+def test_a_parameter_that_makes_no_sense_or_that_nobody_reads_is_refused(wrong):
     """A typing error would otherwise be tuned for days."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         checked(wrong, "regression")
