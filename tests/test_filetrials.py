@@ -294,7 +294,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def workers(quick):
-    """Starts threads that play the workers of a run."""
+    """Starts threads that play the workers of a run; `end()` waits until they have let go of it."""
     stop, threads = threading.Event(), []
 
     def start(folder, evaluate, n=1):
@@ -305,10 +305,14 @@ def workers(quick):
             threads[-1].start()
         return busy
 
+    def end():
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+    start.end = end
     yield start
-    stop.set()
-    for thread in threads:
-        thread.join()
+    end()
 
 
 def complete(number, proposal):
@@ -335,6 +339,7 @@ def test_workers_train_what_the_function_would_have_got(tmp_path, workers):
         point = hyperopt.space_eval(NESTED, assigned)
         assert point in trained
         assert result == {"status": "ok", "loss": point["rate"] * point["layers"]}
+    workers.end()
     assert not any(b"never" in data for data in contents(tmp_path).values())
     assert {path.suffix for path in contents(tmp_path)} == {".json"}
 
