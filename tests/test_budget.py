@@ -287,6 +287,7 @@ def test_what_lost_attempts_took_is_counted_to_the_last_sign_of_life(tmp_path):
     assert trial.seconds == pytest.approx(50.0, abs=1.0)
 
 
+@pytest.mark.slow
 def test_a_study_ends_in_time_and_a_larger_budget_goes_on(tmp_path):
     """It overshoots by what was running at most; the stock that was held is trained then."""
     more = {"train": "tests.functions:sleep", "fixed": {"seconds": 0.1}, "n_trials": 200}

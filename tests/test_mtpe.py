@@ -106,6 +106,7 @@ def test_the_model_is_of_a_bounded_number_of_trials(monkeypatch):
     assert sizes == [MOST // 5, MOST - MOST // 5]
 
 
+@pytest.mark.slow
 def test_it_finds_more_than_random_search():
     """On a table with noise, eight at a time: less than half of its regret."""
     found = {

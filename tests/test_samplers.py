@@ -243,6 +243,7 @@ def test_every_value_of_a_step_has_the_same_chance(draw, n):
         assert chisquare(list(counts.values())).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_every_value_of_a_step_has_the_same_chance_in_the_prior_of_tpe():
     """`quniform(16, 128, 16)` would draw its ends half as often as the others."""
     points = list(DRAWN["TPE's prior"](400))
@@ -280,6 +281,7 @@ def test_a_model_beats_chance_on_a_known_function():
     assert found < chance / 3
 
 
+@pytest.mark.slow
 def test_tpe_beats_chance_on_a_known_function():
     """40 evaluations of Branin's function, the mean over ten seeds."""
     chance, found = (

@@ -59,6 +59,7 @@ def test_a_rough_cluster_loses_no_trial():
     assert 0 < asked <= trained <= 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_plays_the_same_study():
     """Whatever the real clock does: the asking takes what the site says."""
     one, two = (
