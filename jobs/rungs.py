@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import files
-from models.defaults import DEFAULTS
+from models.defaults import DEFAULTS, OURS
 
 FACTOR = 4  # one in so many goes on: Optuna's default, and half the epochs (README)
 _SHARE, _SHARE_SCHEDULED = 0.1, 0.2  # of the epochs, before the first rung
-OURS = "models.train:train"
 
 Curve = Sequence[Mapping[str, Any]]
 

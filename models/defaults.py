@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+OURS = "models.train:train"  # the training function of a study that names none
 DEFAULTS: Mapping[str, Any] = {
     "model": "cnn_lstm",  # or "fusion"
     "metric": "mse",  # what an epoch is chosen by: mse, rmse, mae; accuracy

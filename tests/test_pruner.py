@@ -13,6 +13,7 @@ from jobs.contract import Claim, Proposal, State
 from jobs.executor import Inline
 from jobs.rungs import Rungs
 from jobs.worker import work
+from models.defaults import OURS
 from models.split import Part, Split
 from models.train import Stop
 from tests import made
@@ -347,7 +348,7 @@ SCHEDULE = {"schedule": {"type": "categorical", "choices": ["constant", "cosine"
         ("pruner.first_rung", {"pruner": {**ON, "first_rung": 0}}),
         ("pruner.first_rung", {"pruner": {**ON, "first_rung": 1}, "fixed": {"epochs": 20}}),
         ("pruner.metric", {"pruner": {"name": "asha"}}),
-        ("pruner.metric", {"train": rungs.OURS, "fixed": {"metric": "mse"}}),
+        ("pruner.metric", {"train": OURS, "fixed": {"metric": "mse"}}),
         ("fixed.epochs", {"fixed": {}}),
         ("space.epochs", {"fixed": {}, "space": Space.from_table(EPOCHS)}),
         ("space.schedule", {"space": Space.from_table(SCHEDULE)}),
@@ -412,7 +413,7 @@ class Held:
 )
 def test_a_pruner_stays_off_where_its_rungs_would_say_little(fixed, data, reason):
     """With the reason in words."""
-    ours = study(train=rungs.OURS, fixed={**fixed, "metric": "mse"}, pruner={"name": "asha"})
+    ours = study(train=OURS, fixed={**fixed, "metric": "mse"}, pruner={"name": "asha"})
     assert asha.off(ours.to_table(), ours.pruner, data) == reason
 
 

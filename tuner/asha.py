@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.rungs import FACTOR, OURS, earliest, first_rung, fixed
+from jobs.rungs import FACTOR, earliest, first_rung, fixed
+from models.defaults import OURS
 from models.split import Dataset
 from tuner.space import BadInput
 

@@ -15,6 +15,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
+from models.defaults import OURS
 from tuner import pace, samplers, warm
 from tuner.budget import Ledger, Spent, afford
 from tuner.digest import Digest
@@ -22,7 +23,6 @@ from tuner.plan import best, plan, used_up
 from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
-from tuner.study import OURS
 from tuner.trial import Trial, counts
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up

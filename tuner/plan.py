@@ -13,8 +13,8 @@ from tuner.trial import Trial
 
 MAX_ATTEMPTS = 10  # at one trial, whatever ended them
 MAX_BARREN = 3  # attempts at one trial that did not even write a checkpoint, beyond the first …
-_MANY = 10**9  # more trials than any study has
 MAX_HUNGRY = 1  # … and those among them that wanted more memory than there was
+_MANY = 10**9  # more trials than any study has
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs import files
 from jobs.contract import State
+from models.defaults import OURS
 from tuner import baselines, surrogate
 from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
@@ -33,7 +34,6 @@ from tuner.results import (
 )
 from tuner.space import BadInput
 from tuner.store import Store
-from tuner.study import OURS
 from tuner.style import png
 from tuner.trial import Trial
 from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines

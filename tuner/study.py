@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from jobs import trust
 from models import data as datasets
+from models.defaults import OURS
 from tuner import asha, checks, samplers
 from tuner.settings import Jobs, WarmStart
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
-OURS = "models.train:train"
 # What makes two runs comparable; everything else of a study may change while a run goes on.
 IDENTITY = (
     "direction",

@@ -1,4 +1,4 @@
-"""scikit-optimize as it is: one fit of its own a point, so hours at hundreds of trials."""
+"""scikit-optimize as it is: one fit of its own a point: 5 s at 200 trials, over 40 at 500."""
 
 from collections.abc import Sequence
 from typing import Any
