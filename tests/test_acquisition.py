@@ -74,6 +74,15 @@ def test_the_best_point_of_a_continuum_is_climbed_to():
     assert score(posterior, encoding, best, first[None])[0] >= top
 
 
+def test_at_the_best_point_of_a_continuum_the_slope_is_zero():
+    """No small step along a continuous parameter is better: it was climbed, not only drawn."""
+    posterior, encoding, told, best = searched(MIXED)
+    (first, *_) = most_promising(posterior, encoding, best, told, np.random.default_rng(0))
+    steps = np.array([[dx, dy, 0.0] for dx in (-1e-3, 0, 1e-3) for dy in (-1e-3, 0, 1e-3)])
+    around = score(posterior, encoding, best, encoding.rounded(first + steps))
+    assert around.max() <= score(posterior, encoding, best, first[None])[0] + 1e-6
+
+
 def test_the_ranking_is_by_improvement_and_every_place_is_a_point():
     """The highest first; all of them can be trained."""
     posterior, encoding, told, best = searched(Space(made.SMALL))

@@ -12,6 +12,7 @@ from jobs.contract import State
 from tests import made
 from tuner import surrogate
 from tuner.losses import MOST, bounded, robust
+from tuner.samplers import gp
 from tuner.samplers.gp import Search
 from tuner.space import Categorical, Float, Int, Space
 from tuner.trial import Trial
@@ -116,6 +117,57 @@ def test_a_believed_point_attracts_no_second_one(plane):
     model.believe(first)
     second = model.ask(1)
     assert np.hypot(first["x"] - second["x"], first["y"] - second["y"]) > 0.01
+
+
+def test_what_is_told_or_believed_is_not_asked_for_again(plane, monkeypatch):
+    """However promising it looks: the next in the ranking is taken."""
+    trials = history(plane, 12, value)
+    model = Search(plane, trials)
+    told, pending, new = trials[3].params, {"x": 0.25, "y": 0.75}, {"x": 0.5, "y": 0.25}
+    model.believe(pending)
+    ranked = np.array([model.encoding.places(point) for point in (told, pending, new)])
+    monkeypatch.setattr(gp, "most_promising", lambda *_: ranked)
+    assert model.ask(1) == new
+
+
+def test_a_lucky_value_is_not_what_has_to_be_improved_on(plane):
+    """Among many values of one place the mean counts."""
+    rng = np.random.default_rng(0)
+    trials = [
+        Trial(i, State.COMPLETE, {"x": rng.uniform(0.45, 0.55), "y": 0.5}, value=rng.normal())
+        for i in range(40)
+    ]
+    luckiest = min(loss for _, loss in robust(trials))
+    spread = np.std([loss for _, loss in robust(trials)])
+    assert Search(plane, trials).best > 0.5 * luckiest / spread
+
+
+class Recorder:
+    """Stands for scikit-optimize's Optimizer, and keeps what it was told."""
+
+    told: list
+
+    def __init__(self, dimensions, **options):
+        """Nothing is needed of these."""
+
+    def tell(self, points, losses):
+        """Keep them."""
+        Recorder.told = list(zip(map(tuple, points), losses, strict=True))
+
+    def ask(self):
+        """Some point."""
+        return [0.5, 0.5]
+
+
+def test_the_library_is_told_what_is_pending_as_the_lowest_loss_so_far(plane, monkeypatch):
+    """Its `cl_min`: it knows no pending points of its own."""
+    monkeypatch.setattr(surrogate, "Optimizer", Recorder)
+    trials = history(plane, 4, value)
+    waiting = Trial(4, State.WAITING, {"x": 0.125, "y": 0.875})
+    surrogate.ask(plane, [*trials, waiting], 0)
+    lowest = min(trial.value for trial in trials)
+    assert len(Recorder.told) == 5
+    assert Recorder.told[-1] == ((0.125, 0.875), lowest)
 
 
 @pytest.mark.parametrize("n", [1, 2, 12])
