@@ -76,7 +76,7 @@ def test_the_best_point_of_a_continuum_is_climbed_to():
 
 def test_at_the_best_point_of_a_continuum_the_slope_is_zero():
     """No small step along a continuous parameter is better: it was climbed, not only drawn."""
-    posterior, encoding, told, best = searched(MIXED)
+    posterior, encoding, told, best = searched(MIXED, 100)
     (first, *_) = most_promising(posterior, encoding, best, told, np.random.default_rng(0))
     steps = np.array([[dx, dy, 0.0] for dx in (-1e-3, 0, 1e-3) for dy in (-1e-3, 0, 1e-3)])
     around = score(posterior, encoding, best, encoding.rounded(first + steps))
