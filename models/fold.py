@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from models.cnn_lstm import CNNLSTM
 from models.fusion import FusionCNN2DLSTM
+from models.inputs import Inputs
 from models.split import Array, Dataset, Part, Split
 
 EVALUATION_BATCH = 512  # fixed: no hyperparameter may change how a model is scored
@@ -29,12 +30,9 @@ class Fold:
     ) -> None:
         self.params, self.split, self.device = params, split, device
         self.classifies = data.task == "classification"
-        window = split.train.window
-        codes = encoded(split.train, params["bins"])
-        values = torch.from_numpy(codes).to(device)
-        # (item, time, feature) as views of (step, feature), or (item, channel, frequency, frame)
-        self.inputs = values.unfold(0, window, 1).transpose(1, 2) if window else values
-        self.model = build(params, data, values.shape[1:]).to(device)
+        train = split.train
+        self.inputs = Inputs(encoded(train, params["bins"]), train.window, device)
+        self.model = build(params, data, self.inputs.shape).to(device)
         self.optimizer = optimizer(params, self.model)
         self.rows, self.targets = self._on_device(split.train)
 
@@ -51,7 +49,7 @@ class Fold:
         whole = [batch for batch in batches if len(batch) == size]
         total = torch.zeros((), device=self.device)
         for batch in whole:
-            total += self.step(self.inputs[self.rows[batch]], self.targets[batch])
+            total += self.step(self.inputs.take(self.rows[batch]), self.targets[batch])
         return float(total) / len(whole) * self.split.std**2
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -74,7 +72,7 @@ class Fold:
         self.model.eval()
         rows, _ = self._on_device(part)
         batches = torch.split(rows, EVALUATION_BATCH)
-        return torch.cat([self.model(self.inputs[batch]) for batch in batches])
+        return torch.cat([self.model(self.inputs.take(batch)) for batch in batches])
 
     def score(self, part: Part) -> dict[str, float]:
         """Metrics over all items of a part, in real units."""
