@@ -32,7 +32,7 @@ from tests.simfaults import PASSING, Faults, Hold, PromiseError
 from tests.simpromises import EPOCHS, RUN, RUNG, SPACE, Promises, expect, suggest
 from tests.simslurm import LIMIT, Slurm
 from tests.simworld import Clock, World
-from tuner import budget, controller, store
+from tuner import budget, controller, looks, store
 from tuner.settings import Jobs
 from tuner.study import Study
 
@@ -193,6 +193,7 @@ class Simulation:
             submissions: {"time": clock},
             accounting: {"time": clock},
             budget: {"time": clock},
+            looks: {"time": clock, "os": process},
             store: {"time": clock, "secrets": tokens, "_versions": lambda: VERSIONS},
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from jobs import files
-from jobs.contract import SEARCH, Claim, Proposal, State, View
+from jobs.contract import SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import NO_TRACE
 from models.defaults import OURS
-from tuner import pace, samplers, warm
-from tuner.budget import Ledger, Spent, afford
+from tuner import looks, pace, samplers, warm
+from tuner.afford import afford
+from tuner.budget import Ledger, Spent
+from tuner.confirm import TEST, Due
 from tuner.digest import Digest
-from tuner.plan import best, plan, used_up
+from tuner.plan import plan, used_up
 from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
@@ -54,6 +56,7 @@ class Controller:
         self.ask = samplers.get(self.study.sampler)
         data = self.study.load_data() if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        self._resumes = data is not None and data.resumes_search(TEST)
         self.ledger = Ledger(store)
         self.pruner = Pruner(store.folder, self.study, data)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
@@ -89,7 +92,7 @@ class Controller:
             return Status(trials, slots)
         workers = min(self.study.jobs.n_workers, self.executor.capacity)
         self._pace = pace.measured(self._periods, trials, workers)
-        reach = afford(self.study, trials, spent, len(self.parts), time.time())
+        reach = afford(self.study, trials, spent, self.parts, time.time(), resumes=self._resumes)
         todo = plan(
             self.study, trials, slots, self.parts, self.executor.capacity,
             pace=self._pace, afford=reach,
@@ -98,7 +101,7 @@ class Controller:
             self.store.hold(todo.hold)
         self._propose(todo.propose, trials, view)
         self._note_period()
-        self._propose_parts(todo.parts, trials, view)
+        self._propose_due(todo.due, view)
         if todo.submit:
             try:
                 self.executor.submit(todo.submit)
@@ -212,13 +215,15 @@ class Controller:
             Proposal(number, params, seed, origin, pending=tuple(pending), time=time.time())
         )
 
-    def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
-        won = best(self.study, trials) if parts else None
-        for number, part in enumerate(parts, start=view.size):
-            assert won is not None  # parts are due for a winner only
+    def _propose_due(self, due: Sequence[Due], view: View) -> None:
+        """Publish what follows the search; a look at the test part is written down before it."""
+        for number, each in enumerate(due, start=view.size):
+            if not trains_the_search(each.part):
+                looks.note(self.store.path, each.part, number, each.of, each.seed)
             proposal = Proposal(
-                number, won.params, won.seed, part, part=part, of=won.number, time=time.time()
-            )
+                number, each.params, each.seed, each.part, part=each.part, of=each.of,
+                time=time.time(),
+            )  # fmt: skip
             if not self.store.folder.propose(proposal):
                 return
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
 from tuner.budget import Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
+from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
 from tuner.known import known
-from tuner.plan import best
 from tuner.store import Store
 
 _EXAMPLE = "example: python -m tuner.status runs/pm25 --json"
@@ -26,9 +27,9 @@ def status(store: Store) -> dict[str, Any]:
     """What is known of a run, as JSON: its state, its best trial, and what failed and why."""
     trials = store.trials()
     search = [trial for trial in trials if trial.part == SEARCH]
-    won = best(store.study, trials)
-    again = [trial for trial in trials if not trial.state.finished]
-    lost = [why for trial in again for why in store.folder.losses(trial.number, trial.attempts)]
+    won, again = winner(store.study, trials), confirmed(store.study, trials)
+    open_ = [trial for trial in trials if not trial.state.finished]
+    lost = [why for trial in open_ for why in store.folder.losses(trial.number, trial.attempts)]
     return {
         "study": store.study.name,
         "state": _state(store),
@@ -38,8 +39,15 @@ def status(store: Store) -> dict[str, Any]:
         # Asks Slurm nothing: without a budget nobody has, and the trials' own clocks must do.
         "spent": store.last_sign().get("spent")
         or spent(store.study, trials, None, time.time(), Past()).table(),
-        "held": len([t for t in again if t.number in store.folder.held()]),
+        "held": len([t for t in open_ if t.number in store.folder.held()]),
         "best": won and {"number": won.number, "value": won.value, "params": won.params},
+        "confirmed": again
+        and {
+            "mean": again.mean,
+            "standard_error": _known(again.error),
+            "values": again.values,
+        },
+        "confirming": progress(trials),
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
@@ -59,6 +67,7 @@ def text(found: Mapping[str, Any]) -> str:
         f"{found['study']}: {found['state']}",
         f"{done} of {found['n_trials']} trials are done ({words or 'none yet'})",
         f"best: {best['value']:.6g} (trial {best['number']})" if best else "best: none yet",
+        *_again(found),
         *spent_lines(found["spent"], found["gpu_hours"])[:1],
         *held_lines(found["held"]),
         *(f"failed: {n} × {why}" for why, n in found["failed"].items()),
@@ -68,6 +77,20 @@ def text(found: Mapping[str, Any]) -> str:
     if not found["state"].startswith(("running", "finished")):
         lines.append(f"to go on: {found['to_go_on']}")
     return "\n".join(lines)
+
+
+def _again(found: Mapping[str, Any]) -> list[str]:
+    """The best one's fresh seeds, or how far they are."""
+    again = found["confirmed"]
+    if again is None:
+        return [found["confirming"]] if found["confirming"] else []
+    error = again["standard_error"]
+    spread = "" if error is None else f" ± {error:.2g}"
+    return [f"confirmed: {again['mean']:.6g}{spread} over {len(again['values'])} fresh seeds"]
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _state(store: Store) -> str:

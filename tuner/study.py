@@ -14,7 +14,7 @@ from jobs import trust
 from models import data as datasets
 from models.defaults import OURS
 from tuner import asha, checks, samplers
-from tuner.settings import Jobs, WarmStart
+from tuner.settings import Confirm, Jobs, WarmStart
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
@@ -48,6 +48,7 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     pruner: Mapping[str, Any] = field(default_factory=dict)  # none: every trial goes to its end
+    confirm: Confirm | None = None  # how the winner is chosen; None: it is the search's best
     jobs: Jobs = field(default_factory=Jobs)
     enqueue: tuple[Mapping[str, Any], ...] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
@@ -80,7 +81,8 @@ class Study:
         """The study as JSON; `from_table` reads it back."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         records = {key: dataclasses.asdict(fields[key]) for key in ("jobs", "warm_start")}
-        return {**fields, "space": self.space.to_table(), **records}
+        again = self.confirm and dataclasses.asdict(self.confirm)
+        return {**fields, "space": self.space.to_table(), "confirm": again, **records}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Study":
@@ -95,11 +97,14 @@ class Study:
         points = table.get("enqueue", ())
         if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
-        own = ("space", "jobs", "enqueue", "warm_start")
+        if (confirm := table.get("confirm")) is not None:
+            checks.table("confirm", confirm)
+        own = ("space", "confirm", "jobs", "enqueue", "warm_start")
         rest = {k: v for k, v in table.items() if k not in own}
         return cls(
             **rest,
             space=Space.from_table(table["space"]),
+            confirm=None if confirm is None else Confirm.from_table(confirm),
             jobs=Jobs.from_table(table.get("jobs", {})),
             enqueue=tuple(points),
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
