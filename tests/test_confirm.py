@@ -401,10 +401,17 @@ def test_the_report_says_whether_the_first_can_be_told_from_the_second():
     assert "The first cannot be told from the second" in "\n".join(confirmation.lines(of(), near))
     far = again(search(), {3: (1.0, 1.01), 4: (2.1, 2.11), 1: (3.0, 3.0)})
     said = "\n".join(confirmation.lines(of(), far))
-    assert "The first can be told from the second: they differ by 1.1 rmse" in said
-    assert "The searched value of trial 3, 1, was better than its fresh seeds by 0.005" in said
+    assert "The first can be told from the second: it is better by 1.1 rmse" in said
+    assert "The search saw 1 for trial 3: 0.005 better than the mean of its fresh seeds" in said
+    up = "\n".join(
+        confirmation.lines(
+            of(direction="maximize"), again(search(), {0: (9, 8.9), 2: (1, 1.1), 1: (1, 1)})
+        )
+    )
+    assert "can be told from the second: it is better by 7.9 rmse" in up
+    assert "The search saw 5 for trial 0: no better than the mean" in up
     lower = again(search(), {3: (0.5, 0.6), 4: (2.1, 2.11), 1: (3.0, 3.0)})
-    assert "was no lucky one" in "\n".join(confirmation.lines(of(), lower))
+    assert "no better than the mean" in "\n".join(confirmation.lines(of(), lower))
     more = [*far, made.trial(11, 0.1)]
     assert "Not trained again" in confirmation.lines(of(), more)[-1]
     assert confirmation.lines(made.study(), far) == []

@@ -91,6 +91,27 @@ def test_the_winners_predictions_are_compared_on_the_same_windows(tmp_path):
     assert (gap.value, gap.low, gap.high) == pytest.approx((-0.5, -0.5, -0.5))
 
 
+def test_several_seeds_count_by_the_mean_of_their_scores(tmp_path):
+    """What one training is expected to reach; errors pooled before the root would be more."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=len(HOURS))
+    folder = run_with(tmp_path, truth=truth, prediction=truth + 0.5, index=HOURS)
+    kept = folder.predictions(5).read_bytes()
+    run_with(tmp_path, truth=truth, prediction=truth + 0.9, index=HOURS)
+    folder.predictions(6).write_bytes(folder.predictions(5).read_bytes())
+    folder.predictions(5).write_bytes(kept)
+    ridge = tally(truth, truth + 1.0, HOURS, "regression")
+    tests = [made.trial(5), made.trial(6), made.trial(7)]  # the last one's file is gone
+    found = verdict.judge(folder, made.study(), tests, "regression", {"ridge": ridge})
+    assert found.numbers == (5, 6)
+    assert found.metrics["rmse"] == pytest.approx(0.7)
+    assert found.error == pytest.approx(0.2)
+    assert found.interval.value == pytest.approx(0.7)
+    gap = found.rivals["ridge"].difference
+    assert (gap.value, gap.low, gap.high) == pytest.approx((-0.3, -0.3, -0.3))
+    assert "means over 2 seeds: rmse ± 0.2" in "\n".join(verdict.lines(found))
+
+
 def test_predictions_that_hold_objects_are_refused(tmp_path):
     """Nothing in a run's folder is unpickled."""
     evil = np.array([print], dtype=object)

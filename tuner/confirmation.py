@@ -112,14 +112,13 @@ def _told_apart(study: Study, found: Sequence[Confirmed]) -> str:
     first, second = found[:2]
     if len(second.failed) > len(first.failed):
         return f"Trial {first.trial.number} is first because all others failed with more seeds."
-    gap = welch(first.values, second.values)
+    better, worse = (first, second) if study.sign < 0 else (second, first)
+    gap = welch(better.values, worse.values)  # positive where the first is better
     if gap is None:
         return "One seed each cannot tell the first from the second."
-    name = metric(study)
-    told = f"{abs(gap.value):.4g} {name}, 95 % interval {gap.low:.4g} … {gap.high:.4g} (Welch)"
-    if gap.low * gap.high > 0:
-        return f"The first can be told from the second: they differ by {told}."
-    return f"The first cannot be told from the second: they differ by {told}."
+    can, by = "can" if gap.low > 0 else "cannot", f"{gap.value:.4g} {metric(study)}"
+    interval = f"95 % interval {gap.low:.4g} … {gap.high:.4g} (Welch)"
+    return f"The first {can} be told from the second: it is better by {by}, {interval}."
 
 
 def _luck(study: Study, one: Confirmed) -> str:
@@ -127,5 +126,7 @@ def _luck(study: Study, one: Confirmed) -> str:
     if not one.values or one.trial.value is None:
         return ""
     gap = study.sign * (one.mean - one.trial.value)
-    what = f"better than its fresh seeds by {gap:.4g}: luck" if gap > 0 else "no lucky one"
-    return f"The searched value of trial {one.trial.number}, {one.trial.value:.6g}, was {what}."
+    seen = f"The search saw {one.trial.value:.6g} for trial {one.trial.number}"
+    if gap > 0:
+        return f"{seen}: {gap:.2g} better than the mean of its fresh seeds, which was luck."
+    return f"{seen}: no better than the mean of its fresh seeds."

@@ -101,13 +101,13 @@ def confirming(study: Study, trials: Sequence[Trial]) -> Figure:
     figure = Figure(figsize=(8, 1.7 + 0.42 * len(found)), layout="constrained")
     ax = figure.subplots()
     marks: dict[str, dict[str, Any]] = {
-        "one fresh seed": {"s": 22, "color": BLUE, "alpha": 0.45, "lw": 0},
-        "searched": {"s": 44, "fc": "none", "ec": ORANGE, "lw": 1.4},
+        "one fresh seed": {"s": 22, "color": BLUE, "alpha": 0.6, "lw": 0, "zorder": 4},
+        "searched value": {"s": 44, "fc": "none", "ec": ORANGE, "lw": 1.4, "zorder": 4},
     }
     for place, one in enumerate(found):
         ax.scatter(one.values, [place] * len(one.values), **marks["one fresh seed"])
         seen = study.sign * loss(study, one.trial)
-        ax.scatter([seen], [place], zorder=4, **marks["searched"])
+        ax.scatter([seen], [place], **marks["searched value"])
         if one.values:
             error = np.nan_to_num(one.error)
             ax.errorbar(

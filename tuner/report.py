@@ -95,6 +95,7 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     text += confirmation.lines(study, trials)
     if test.verdict:
         text += [_tests(test.verdict), *lines(test.verdict)]
+        text += _untested(test.verdict, confirm.models(study, trials))
     if test.left_out:
         text += group_lines(test.left_out, test.groups)
     if test.missing:
@@ -119,6 +120,11 @@ def _tests(verdict: Verdict) -> str:
     if len(verdict.numbers) == 1:
         return f"Test part, scored once (trial {numbers})"
     return f"Test part, scored once by each of the winner's fresh seeds (trials {numbers})"
+
+
+def _untested(verdict: Verdict, models: Sequence[Trial]) -> list[str]:
+    left = len(models) - len(verdict.numbers)
+    return [f"{left} of the winner's {len(models)} models have no test score."] if left else []
 
 
 def _figures(store: Store) -> str:
