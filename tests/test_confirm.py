@@ -153,6 +153,17 @@ def test_the_winner_is_chosen_by_fresh_seeds_alone():
     assert first.error == pytest.approx(0.05)
 
 
+def test_of_equal_means_the_lower_reported_loss_wins():
+    """As accuracies of 1 often are; the fresh runs' loss, not the search's."""
+    trials = [made.trial(n, 1.0, curve=[{"loss": n}]) for n in range(2)]
+    runs = again(trials, {0: (1.0, 1.0), 1: (1.0, 1.0)})
+    runs = [dataclasses.replace(t, curve=[{"loss": -t.of}]) if t.of in (0, 1) else t for t in runs]
+    study = of(direction="maximize")
+    assert [t.number for t in confirm.candidates(study, runs)] == [0, 1]
+    assert numbers(confirm.ranking(study, runs)) == [1, 0]
+    assert "their means are equal" in "\n".join(confirmation.lines(study, runs))
+
+
 def test_until_the_last_run_has_ended_the_searchs_best_is_the_best():
     """And the test waits; what exists is not proposed again."""
     trials = again(search(), {**CONFIRMED, 1: (3.0, State.RUNNING)})

@@ -117,8 +117,8 @@ def ranking(study: Study, trials: Sequence[Trial]) -> list[Confirmed]:
     """Who was confirmed, the best first; empty while a run with a fresh seed is unfinished.
 
     All are compared by the same number of seeds. Who failed with one ranks behind all who did
-    not. Who was confirmed before the search went on stays in it, so that no better one is
-    displaced by luck.
+    not; of equal means that with the lower reported `loss` comes first. Who was confirmed before
+    the search went on stays in it, so that no better one is displaced by luck.
     """
     have = _fresh(trials) if study.confirm else {}
     if not all(run.state.finished for runs in have.values() for run in runs.values()):
@@ -209,7 +209,8 @@ def _ranked(study: Study, trials: Sequence[Trial], n: int) -> list[Trial]:
 
 def _key(study: Study, one: Confirmed) -> tuple[int, float, float, int]:
     mean = study.sign * one.mean if one.values else math.inf
-    return len(one.failed), mean, loss(study, one.trial), one.trial.number
+    lowest = fmean(map(_lowest_reported, one.complete)) if one.complete else math.inf
+    return len(one.failed), mean, lowest, one.trial.number
 
 
 def _fresh(trials: Sequence[Trial]) -> dict[int, dict[int, Trial]]:

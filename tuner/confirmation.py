@@ -116,6 +116,8 @@ def _told_apart(study: Study, found: Sequence[Confirmed]) -> str:
     gap = welch(better.values, worse.values)  # positive where the first is better
     if gap is None:
         return "One seed each cannot tell the first from the second."
+    if gap.value == 0:
+        return "The first cannot be told from the second: their means are equal."
     can, by = "can" if gap.low > 0 else "cannot", f"{gap.value:.4g} {metric(study)}"
     interval = f"95 % interval {gap.low:.4g} … {gap.high:.4g} (Welch)"
     return f"The first {can} be told from the second: it is better by {by}, {interval}."
