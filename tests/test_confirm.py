@@ -115,6 +115,8 @@ def test_candidates_are_the_best_in_the_studys_direction(direction, first):
     ]  # fmt: skip
     found = confirm.candidates(of(direction=direction), trials)
     assert [t.number for t in found] == first
+    every = confirm.candidates(of(top=9, direction=direction), trials)
+    assert sorted(t.number for t in every) == [0, 1, 2, 3, 4]
 
 
 def test_of_equally_good_ones_the_lower_loss_is_the_candidate():
@@ -206,6 +208,17 @@ def test_who_failed_with_a_fresh_seed_ranks_behind_all_who_did_not():
     assert numbers(confirm.ranking(of(), cancelled)) == [4, 3, 1]
 
 
+def test_a_winner_is_tested_with_the_seeds_that_have_a_value():
+    """Where every candidate failed with one; the report says why the first is it."""
+    trials = again(search(), {3: (2.0, None), 4: (1.0, None), 1: (None, None)})
+    runs = [t.number for t in trials if t.of == 4]
+    assert names(decide(of(), trials, (TEST,))) == [(TEST, runs[0])]
+    said = confirmation.lines(
+        of(), again(search(), {3: (2.0, 2.2), 4: (1.0, None), 1: (None,) * 2})
+    )
+    assert "Trial 3 is first because all others failed with more seeds." in said
+
+
 def test_where_all_runs_failed_the_searchs_best_is_tested():
     """The study ends, and says so."""
     trials = again(search(), dict.fromkeys((3, 4, 1), (None, None)))
@@ -238,6 +251,9 @@ def test_more_seeds_add_runs_and_all_are_compared_by_equally_many():
     assert [d.part for d in decide(of(seeds=3), trials).due] == ["confirm:2"] * 3
     ahead = again(search(), {**CONFIRMED, 3: (2.0, 2.2, -50.0)})
     assert numbers(confirm.ranking(of(seeds=3), ahead)) == [4, 3, 1]
+    other = again(search(), {**CONFIRMED, 2: (-50.0,)})  # no candidate, and one seed of it
+    assert numbers(confirm.ranking(of(), other)) == [4, 3, 1]
+    assert [len(one.runs) for one in confirm.ranking(of(), other)] == [2, 2, 2]
 
 
 def test_a_budget_that_ends_in_the_middle_leaves_whole_rounds():
@@ -290,6 +306,11 @@ def test_what_is_in_work_is_put_by_until_it_ends():
     assert found.runs == 25 - 3.5 - 2.5
     assert found.parts == 100 - 8.5 - 2.5
     assert found.trials == 100 - 8.5 - 2.5 - 2
+    tests = [
+        made.trial(20, None, State.WAITING, part=TEST, of=3, seconds=None),
+        made.trial(21, None, State.RUNNING, part="leave:1", of=3, started=HOUR / 2),
+    ]
+    assert reach(100.0, [*trials, *tests]).parts == 100 - 9 - 2.5 - 1.5
     old = [dataclasses.replace(t, of=2) if t.part == "confirm:0" else t for t in trials]
     assert reach(100.0, old).trials < reach(100.0, trials).trials
 
