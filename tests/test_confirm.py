@@ -288,11 +288,46 @@ def test_confirmation_is_put_by_and_gets_a_quarter_of_the_budget_at_most():
     """Six runs of an hour and their two tests before the search; with less, what is a quarter."""
     searched = hours(search())
     assert reach(100.0, searched) == Afford(trials=100 - 5 - 6 - 2, runs=25, parts=95)
-    assert reach(16.0, searched) == Afford(trials=16 - 5 - 4 - 2, runs=4, parts=11)
+    assert reach(16.0, searched) == Afford(trials=16 - 5 - 3 - 2, runs=4, parts=11)  # one round
     assert reach(9.0, searched).runs == min(SHARE * 9, 9 - 5 - 2)
     assert reach(7.0, searched).runs == 0  # the tests come first
+    assert reach(11.0, searched).trials == 11 - 5 - 2  # no round fits into a quarter
     assert reach(100.0, searched, resumes=True).trials == 100 - 5 - 6 - 1
     assert reach(100.0, searched, ()).trials == 100 - 5 - 6
+
+
+@pytest.mark.parametrize("again_costs", [0.1, 1.0, 1.9])
+@pytest.mark.parametrize("budget", [0.5, 1.5, 4, 7, 11, 13, 17, 24, 30, 60])
+def test_a_budget_of_any_size_comes_to_an_end(budget, again_costs):
+    """Search, whole rounds, tests; never more than the last trials' own error beyond it."""
+    study = dataclasses.replace(of(gpu_hours=budget), n_trials=30)
+    trials = []
+    for _ in range(200):
+        use = spent(study, trials, None, HOUR, Past())
+        reach_ = afford(study, trials, use, (TEST,), HOUR)
+        todo = plan(study, trials, NONE, (TEST,), 1, afford=reach_)
+        if todo.finished:
+            break
+        new = [made.trial(len(trials), float(-len(trials)), params={"x": 1})] * bool(todo.propose)
+        new += [
+            made.trial(n, 1.0, part=due.part, of=due.of, seed=due.seed)
+            for n, due in enumerate(todo.due, start=len(trials))
+        ]
+        cost = [1.0 if t.part == SEARCH else again_costs for t in new]
+        trials += [
+            dataclasses.replace(t, started=0.0, seconds=HOUR * hours_)
+            for t, hours_ in zip(new, cost, strict=True)
+        ]
+    assert todo.finished
+    runs = confirm.runs_of(trials)
+    assert len(runs) % 3 == 0
+    assert len(runs) == (0 if budget < 13 else 3 if budget < 24 else 6)
+    parts = [t.part for t in trials]
+    assert parts == sorted(parts, key=lambda part: (part != SEARCH, part))
+    if again_costs <= 1 and budget > 2:  # dearer ones may have eaten what was put by for the tests
+        assert parts.count(TEST) == max(1, len(runs) // 3)
+    limit = budget + 0.9 * len([t for t in trials if t.part != SEARCH])
+    assert spent(study, trials, None, HOUR, Past()).total <= max(limit, 1.0)
 
 
 def test_what_is_in_work_is_put_by_until_it_ends():
