@@ -157,17 +157,17 @@ def _print_memory(family, size, arm):
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, gpu)
 
 
-def rows(arms, workers, device) -> Iterator[str]:
+def rows(arms, workers, device, rounds) -> Iterator[str]:
     """The table, a line at a time."""
     best = {kind: peak(device, kind) for kind in (torch.float32, torch.bfloat16)}
     for family, sizes in SIZES.items():
         held = len(data_of(family).splits("search")[0].train.rows)
         for size in sizes:
             items = trained(held, params_of(family, size)["batch_size"])
-            took = side_by_side(family, size, arms, device)
+            took = side_by_side(family, size, arms, device, rounds)
             per, first = operations(family, size), took[arms[0]]
             named = {arm: (took[arm], 1, memory(family, size, arm, device)) for arm in arms}
-            crowd = packed(family, size, workers, device)
+            crowd = packed(family, size, workers, device, rounds)
             each = named["ours"][2] if "ours" in named else float("nan")
             named[f"ours × {workers}"] = (crowd, workers, each * workers)
             for arm, ((train, validate), k, megabytes) in named.items():
@@ -221,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arms", default=",".join(SHOWN))
     parser.add_argument("--workers", type=int, default=2, help="processes of the packed arm")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="epochs of each arm, in turn")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--curves", action="store_true")
     parser.add_argument("--memory", nargs=3, metavar=("FAMILY", "SIZE", "ARM"))
@@ -237,7 +238,7 @@ def main() -> None:
         print(*curves(device), sep="\n")
     else:
         print(HEAD, "|" + " --- |" * HEAD.count(" | ") + " --- |", sep="\n")
-        for row in rows(given.arms.split(","), given.workers, device):
+        for row in rows(given.arms.split(","), given.workers, device, given.rounds):
             print(row, flush=True)
         if device.type != "cuda":
             print("\nGPU: not measured, as there is none here.")
