@@ -1,6 +1,7 @@
 """`python -m tuner`: the commands."""
 
 COMMANDS = """\
+python -m tuner.doctor jobs/pm25.toml  whether a study will run, before a GPU-hour is spent
 python -m tuner.run jobs/pm25.toml     start a study, or go on with the run it began
 python -m tuner.resume runs/pm25       go on with a run, whatever ended it
 python -m tuner.status runs/pm25       what runs, what failed and why, the best so far
