@@ -80,7 +80,7 @@ class Controller:
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
         spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
-        self._sign(trials, spent)
+        self._sign(trials, spent, slots)
         self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
@@ -247,7 +247,7 @@ class Controller:
             self.store.stop(why)
         return why
 
-    def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
+    def _sign(self, trials: Sequence[Trial], spent: Spent | None, slots: Slots | None) -> None:
         self.store.sign_of_life(
             {
                 "host": socket.gethostname(),
@@ -256,6 +256,7 @@ class Controller:
                 "time": time.time(),
                 "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
+                "jobs": slots and slots.words,
                 "spent": spent and spent.table(),
                 "pruner_off": self.pruner.off,
             }
