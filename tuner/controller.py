@@ -14,7 +14,7 @@ from typing import Any, final
 from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View
 from jobs.executor import Executor, Slots, SubmitError
-from jobs.reasons import NO_TRACE
+from jobs.reasons import CANCELLED, NO_TRACE
 from models.defaults import OURS
 from tuner import pace, samplers, warm
 from tuner.budget import Ledger, Spent, afford
@@ -235,7 +235,8 @@ class Controller:
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         """Why going on would only waste GPU-hours, written down as the wish to stop."""
         done = () if self._works else (t for t in trials if t.state.finished)
-        new = [trial for trial in done if trial.number not in self._known]
+        of_itself = (trial for trial in done if trial.reason != CANCELLED)
+        new = [trial for trial in of_itself if trial.number not in self._known]
         reasons = {t.reason if t.state is State.FAIL else "" for t in new}
         self._works = self._works or len(reasons) > 1 or "" in reasons
         why = ""
