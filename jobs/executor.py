@@ -43,6 +43,13 @@ class Slots:
     waiting_for: str = ""  # why jobs are queued, in Slurm's words
     queued: int = 0  # of the workers, those that do not run yet
 
+    @property
+    def words(self) -> str:
+        """What the system says of the workers, in words."""
+        why = f" ({self.waiting_for})" if self.waiting_for else ""
+        queued = f", {self.queued} in the queue{why}" if self.queued else ""
+        return f"{self.workers - self.queued} workers at work{queued}"
+
 
 class Executor(Protocol):
     """Starts workers and knows which of them live."""

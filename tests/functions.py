@@ -55,6 +55,11 @@ def broken(params, data, report, checkpoint, seed):
     raise ValueError("the same bug every time")
 
 
+def suicide(params, data, report, checkpoint, seed):
+    """Die as the kernel lets a process die that wants too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def talking(params, data, report, checkpoint, seed):
     """A user who prints, and then has a bug."""
     print("a word before the end")

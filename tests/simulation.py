@@ -199,7 +199,7 @@ class Simulation:
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,
                 "Leaving": lambda: lambda actor=self.world.running: actor.word,
-                "_resolve": lambda name: self.train,
+                "resolve": lambda name: self.train,
             },
         }  # fmt: skip
         with contextlib.ExitStack() as stack:

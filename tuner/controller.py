@@ -14,7 +14,7 @@ from typing import Any, final
 from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
-from jobs.reasons import NO_TRACE
+from jobs.reasons import CANCELLED, NO_TRACE
 from models.defaults import OURS
 from tuner import looks, pace, samplers, warm
 from tuner.afford import afford
@@ -83,7 +83,7 @@ class Controller:
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
         spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
-        self._sign(trials, spent)
+        self._sign(trials, spent, slots)
         self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
@@ -240,7 +240,8 @@ class Controller:
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         """Why going on would only waste GPU-hours, written down as the wish to stop."""
         done = () if self._works else (t for t in trials if t.state.finished)
-        new = [trial for trial in done if trial.number not in self._known]
+        of_itself = (trial for trial in done if trial.reason != CANCELLED)
+        new = [trial for trial in of_itself if trial.number not in self._known]
         reasons = {t.reason if t.state is State.FAIL else "" for t in new}
         self._works = self._works or len(reasons) > 1 or "" in reasons
         why = ""
@@ -252,7 +253,7 @@ class Controller:
             self.store.stop(why)
         return why
 
-    def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
+    def _sign(self, trials: Sequence[Trial], spent: Spent | None, slots: Slots | None) -> None:
         self.store.sign_of_life(
             {
                 "host": socket.gethostname(),
@@ -261,6 +262,7 @@ class Controller:
                 "time": time.time(),
                 "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
+                "jobs": slots and slots.words,
                 "spent": spent and spent.table(),
                 "pruner_off": self.pruner.off,
             }

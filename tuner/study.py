@@ -180,14 +180,19 @@ def _located(source: str, folder: Path) -> str:
     return source if source in datasets.SHIPPED else str((folder / source).resolve())
 
 
+def value_of(text: str) -> Any:
+    """A value as TOML writes it, or a bare word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def _set(table: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise BadInput("--set", f"{setting!r} has no =", "write --set jobs.n_workers=4")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word
+    value = value_of(text)
     *above, last = key.strip().split(".")
     for part in above:
         table = table.setdefault(part, {})
