@@ -32,7 +32,7 @@ def status(store: Store) -> dict[str, Any]:
     lost = [why for trial in open_ for why in store.folder.losses(trial.number, trial.attempts)]
     return {
         "study": store.study.name,
-        "state": _state(store),
+        "state": condition(store),
         "n_trials": store.study.n_trials,
         "trials": {state.value: sum(t.state is state for t in search) for state in State},
         "gpu_hours": store.study.gpu_hours,
@@ -93,7 +93,8 @@ def _known(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _state(store: Store) -> str:
+def condition(store: Store) -> str:
+    """How the run as a whole is doing, in words."""
     sign = store.last_sign()
     if sign.get("end"):
         return "finished"
