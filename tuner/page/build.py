@@ -213,7 +213,7 @@ def _origin(store: Store, trials: Sequence[Trial]) -> list[tuple[str, str]]:
         "seed of the study": store.study.seed,
         "git commit": commit() or "none",
         "data": run["study"].get("data", {}).get("source", "none"),
-        "data hash": run["study"].get("data_hash") or "shipped with the version",
+        "data hash": run["study"].get("data_hash") or "none of a file of the study's own",
         **run.get("versions", {}),
     }
     if won := confirm.winner(store.study, trials):

@@ -183,7 +183,8 @@ def histogram(miss: Array) -> Markup:
     """How far forecasts (n,) are off, without the outermost percent."""
     frame = Frame(510, 360)
     low, high = (float(q) for q in np.quantile(miss, [0.005, 0.995]))
-    counts, edges = np.histogram(miss, bins=40, range=(low, high if high > low else low + 1))
+    least = 1e-3 * (float(abs(miss).max()) or 1.0)  # of the range: all may be off by the same
+    counts, edges = np.histogram(miss, bins=40, range=(low - least, high + least))
     x, y = (
         Scale(float(edges[0]), float(edges[-1]), *frame.x),
         Scale(0, float(counts.max() or 1), *frame.y),

@@ -82,7 +82,7 @@ def _row(store: Store, trial: Trial, won: bool, logs: Mapping[str, str]) -> Row:
 
 def _param(given: Any) -> Cell:
     if given is None:
-        return Cell(words.value(given) if given is not None else "–", sort="")
+        return Cell("–", "n", sort="")
     if isinstance(given, (int, float)) and not isinstance(given, bool):
         return _number(given, 4)
     return Cell(words.value(given))

@@ -65,7 +65,7 @@ def slots(trials: Sequence[Trial], now: float) -> tuple[Markup, str]:
         for i, lane in enumerate(shown)
         if i % step == 0
     ]
-    axes = frame.axes(x.ticks(8), y, f"{unit} since the first trial began")
+    axes = frame.axes(x.ticks(8), y, f"{unit} since the first start")
     entries = [
         ("complete", "complete"),
         ("pruned", "pruned"),

@@ -93,7 +93,7 @@ def _map(a: Places, b: Places, shades: Array) -> Markup:
             steps[shade] += svg.box(left, y(up[j + 1]), x(across[i + 1]) - left, low - y(up[j + 1]))
     cells = [path(step, f"q{shade} crisp") for shade, step in enumerate(steps)]
     axes = frame.axes(_ticks(a, x), [(at, label) for at, label in _ticks(b, y)])
-    return frame.chart(*cells, axes, label=f"Dependence on {a.name} and {b.name}")
+    return frame.chart(axes, *cells, label=f"Dependence on {a.name} and {b.name}")
 
 
 def slices(study: Study, trials: Sequence[Trial]) -> list[tuple[str, Markup]]:
