@@ -236,7 +236,7 @@ def at_random(seed, faults=None):
         n_workers=rng.randint(1, 4),
         controllers=rng.randint(1, 3),
         pruner=PRUNER if seed % 2 else None,
-        confirm=Confirm(top=2, seeds=2) if seed % 3 == 0 else None,
+        confirm=Confirm(top=2, seeds=2) if seed % 5 == 0 else None,
     )
     simulation.epoch = rng.choice((20.0, 60.0, 200.0))
     simulation.slow = {0: rng.choice((60.0, 2000.0))}

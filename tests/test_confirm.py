@@ -115,6 +115,8 @@ def test_candidates_are_the_best_in_the_studys_direction(direction, first):
     ]  # fmt: skip
     found = confirm.candidates(of(direction=direction), trials)
     assert [t.number for t in found] == first
+    every = confirm.candidates(of(top=9, direction=direction), trials)
+    assert sorted(t.number for t in every) == [0, 1, 2, 3, 4]
 
 
 def test_of_equally_good_ones_the_lower_loss_is_the_candidate():
@@ -206,6 +208,17 @@ def test_who_failed_with_a_fresh_seed_ranks_behind_all_who_did_not():
     assert numbers(confirm.ranking(of(), cancelled)) == [4, 3, 1]
 
 
+def test_a_winner_is_tested_with_the_seeds_that_have_a_value():
+    """Where every candidate failed with one; the report says why the first is it."""
+    trials = again(search(), {3: (2.0, None), 4: (1.0, None), 1: (None, None)})
+    runs = [t.number for t in trials if t.of == 4]
+    assert names(decide(of(), trials, (TEST,))) == [(TEST, runs[0])]
+    said = confirmation.lines(
+        of(), again(search(), {3: (2.0, 2.2), 4: (1.0, None), 1: (None,) * 2})
+    )
+    assert "Trial 3 is first because all others failed with more seeds." in said
+
+
 def test_where_all_runs_failed_the_searchs_best_is_tested():
     """The study ends, and says so."""
     trials = again(search(), dict.fromkeys((3, 4, 1), (None, None)))
@@ -238,6 +251,9 @@ def test_more_seeds_add_runs_and_all_are_compared_by_equally_many():
     assert [d.part for d in decide(of(seeds=3), trials).due] == ["confirm:2"] * 3
     ahead = again(search(), {**CONFIRMED, 3: (2.0, 2.2, -50.0)})
     assert numbers(confirm.ranking(of(seeds=3), ahead)) == [4, 3, 1]
+    other = again(search(), {**CONFIRMED, 2: (-50.0,)})  # no candidate, and one seed of it
+    assert numbers(confirm.ranking(of(), other)) == [4, 3, 1]
+    assert [len(one.runs) for one in confirm.ranking(of(), other)] == [2, 2, 2]
 
 
 def test_a_budget_that_ends_in_the_middle_leaves_whole_rounds():
@@ -272,11 +288,46 @@ def test_confirmation_is_put_by_and_gets_a_quarter_of_the_budget_at_most():
     """Six runs of an hour and their two tests before the search; with less, what is a quarter."""
     searched = hours(search())
     assert reach(100.0, searched) == Afford(trials=100 - 5 - 6 - 2, runs=25, parts=95)
-    assert reach(16.0, searched) == Afford(trials=16 - 5 - 4 - 2, runs=4, parts=11)
+    assert reach(16.0, searched) == Afford(trials=16 - 5 - 3 - 2, runs=4, parts=11)  # one round
     assert reach(9.0, searched).runs == min(SHARE * 9, 9 - 5 - 2)
     assert reach(7.0, searched).runs == 0  # the tests come first
+    assert reach(11.0, searched).trials == 11 - 5 - 2  # no round fits into a quarter
     assert reach(100.0, searched, resumes=True).trials == 100 - 5 - 6 - 1
     assert reach(100.0, searched, ()).trials == 100 - 5 - 6
+
+
+@pytest.mark.parametrize("again_costs", [0.1, 1.0, 1.9])
+@pytest.mark.parametrize("budget", [0.5, 1.5, 4, 7, 11, 13, 17, 24, 30, 60])
+def test_a_budget_of_any_size_comes_to_an_end(budget, again_costs):
+    """Search, whole rounds, tests; never more than the last trials' own error beyond it."""
+    study = dataclasses.replace(of(gpu_hours=budget), n_trials=30)
+    trials = []
+    for _ in range(200):
+        use = spent(study, trials, None, HOUR, Past())
+        reach_ = afford(study, trials, use, (TEST,), HOUR)
+        todo = plan(study, trials, NONE, (TEST,), 1, afford=reach_)
+        if todo.finished:
+            break
+        new = [made.trial(len(trials), float(-len(trials)), params={"x": 1})] * bool(todo.propose)
+        new += [
+            made.trial(n, 1.0, part=due.part, of=due.of, seed=due.seed)
+            for n, due in enumerate(todo.due, start=len(trials))
+        ]
+        cost = [1.0 if t.part == SEARCH else again_costs for t in new]
+        trials += [
+            dataclasses.replace(t, started=0.0, seconds=HOUR * hours_)
+            for t, hours_ in zip(new, cost, strict=True)
+        ]
+    assert todo.finished
+    runs = confirm.runs_of(trials)
+    assert len(runs) % 3 == 0
+    assert len(runs) == (0 if budget < 13 else 3 if budget < 24 else 6)
+    parts = [t.part for t in trials]
+    assert parts == sorted(parts, key=lambda part: (part != SEARCH, part))
+    if again_costs <= 1 and budget > 2:  # dearer ones may have eaten what was put by for the tests
+        assert parts.count(TEST) == max(1, len(runs) // 3)
+    limit = budget + 0.9 * len([t for t in trials if t.part != SEARCH])
+    assert spent(study, trials, None, HOUR, Past()).total <= max(limit, 1.0)
 
 
 def test_what_is_in_work_is_put_by_until_it_ends():
@@ -290,6 +341,11 @@ def test_what_is_in_work_is_put_by_until_it_ends():
     assert found.runs == 25 - 3.5 - 2.5
     assert found.parts == 100 - 8.5 - 2.5
     assert found.trials == 100 - 8.5 - 2.5 - 2
+    tests = [
+        made.trial(20, None, State.WAITING, part=TEST, of=3, seconds=None),
+        made.trial(21, None, State.RUNNING, part="leave:1", of=3, started=HOUR / 2),
+    ]
+    assert reach(100.0, [*trials, *tests]).parts == 100 - 9 - 2.5 - 1.5
     old = [dataclasses.replace(t, of=2) if t.part == "confirm:0" else t for t in trials]
     assert reach(100.0, old).trials < reach(100.0, trials).trials
 

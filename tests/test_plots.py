@@ -68,6 +68,8 @@ def test_candidates_are_drawn_with_each_of_their_seeds():
     assert ((2.0, 1.0),) in dots
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == ["trial 0", "trial 1 (failed)"]
+    below, above = ax.get_ylim()
+    assert below > above  # the first is the uppermost
     assert "confirmed yet" in plots.confirming(study, searched).axes[0].texts[0].get_text()
     star = plots.process(study, [*searched, *runs]).legends[0].get_texts()[-1].get_text()
     assert star == "winner: 1 in trial 0"

@@ -257,7 +257,7 @@ MUTATIONS = (
         "if over else ()", "if asked else ()",
     ),
     Mutation(
-        "an unreadable file counts as none", "nobody asked for|no replay",
+        "an unreadable file counts as none", "beside the search|no replay",
         controller.Controller, "tick",
         "if self._unreadable(trials, view):", "if False:",
         Faults(late=0.3),

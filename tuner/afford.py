@@ -82,8 +82,11 @@ def _confirming(
     one = sum(costs) / len(costs) if costs else each
     now_chosen = {t.number for t in chosen}
     others = sum(cost(study.jobs, t, now) for t in runs if t.of not in now_chosen)
-    wanted = study.confirm.top * study.confirm.seeds if study.confirm else 0
-    by = min(SHARE * (study.gpu_hours or 0.0), others + wanted * one)
+    by = others
+    if study.confirm and one > 0:  # whole rounds, since less than one would not be begun
+        a_round = study.confirm.top * one
+        rounds = (SHARE * (study.gpu_hours or 0.0) - others) // a_round
+        by += a_round * max(0.0, min(rounds, study.confirm.seeds))
     return _PutBy.of(study.jobs, runs, by, one, now), one
 
 
