@@ -8,10 +8,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from tuner import matrix
 from tuner.confirm import loss, winner
 from tuner.dependence import mean
-from tuner.matrix import Scale as Places
-from tuner.matrix import scales
 from tuner.page import svg, words
 from tuner.page.svg import Frame, Scale, path
 from tuner.plots import fences, value_of
@@ -20,6 +19,7 @@ from tuner.study import Study
 from tuner.trial import Trial
 
 Array = NDArray[Any]
+Places = matrix.Scale
 LINES = 300  # trials in parallel coordinates
 PAIRED = 1000  # trials in the cells of pairs
 MOST = 8  # parameters that have a row in the matrix, or an axis
@@ -84,15 +84,14 @@ def maps(study: Study, result: Any, names: Sequence[str]) -> list[tuple[str, Mar
 
 def _map(a: Places, b: Places, shades: Array) -> Markup:
     frame = Frame(330, 260)
-    x, y = Scale(0, 1, *frame.x), Scale(0, 1, *frame.y)
+    x, y, steps = Scale(0, 1, *frame.x), Scale(0, 1, *frame.y), [""] * 9
     across, up = _edges(a), _edges(b)
-    steps = [""] * 9
     for i, row in enumerate(shades.round().astype(int)):
         for j, shade in enumerate(row):
             left, low = x(across[i]), y(up[j])
             steps[shade] += svg.box(left, y(up[j + 1]), x(across[i + 1]) - left, low - y(up[j + 1]))
     cells = [path(step, f"q{shade} crisp") for shade, step in enumerate(steps)]
-    axes = frame.axes(_ticks(a, x), [(at, label) for at, label in _ticks(b, y)])
+    axes = frame.axes(_ticks(a, x), _ticks(b, y))
     return frame.chart(axes, *cells, label=f"Dependence on {a.name} and {b.name}")
 
 
@@ -211,8 +210,7 @@ def parallel(study: Study, trials: Sequence[Trial], names: Sequence[str]) -> Mar
     low, high = fences(values, float(values[-1]))
     y, unit = svg.padded(low, high, *frame.y), Scale(0, 1, *frame.y)
     at = np.linspace(*frame.x, len(shown) + 1).tolist()
-    places = [s.place([t.params.get(s.name) for t in rows]) for s in shown]
-    steps = [""] * 5
+    places, steps = [s.place([t.params.get(s.name) for t in rows]) for s in shown], [""] * 5
     for i in range(len(rows)):
         ups = [unit(p[i]) if math.isfinite(p[i]) else frame.y[0] + 14 for p in places]
         ups.append(y(float(np.clip(values[i], low, high))))
@@ -238,7 +236,7 @@ def _axis(x: float, frame: Frame, name: str, ticks: Sequence[tuple[float, str]])
 
 
 def _in_order(study: Study, names: Sequence[str]) -> list[Places]:
-    of = {scale.name: scale for scale in scales(study.space, names)}
+    of = {scale.name: scale for scale in matrix.scales(study.space, names)}
     return [of[name] for name in names if name in of]
 
 
