@@ -27,6 +27,7 @@ FIGURES = {
     "partial_dependence.png",
 }
 TABLES = {
+    "index.html",
     "bayesian_optimization_results.csv",
     "bayesian_optimization_result.pkl",
     "best.json",

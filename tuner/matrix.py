@@ -90,7 +90,8 @@ def text(value: Any) -> str:
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return shortened(str(value).lower() if isinstance(value, bool) else str(value), 12)
+    word = str(value).lower() if isinstance(value, bool) else str(value)
+    return word if len(word) <= 12 else f"{word[:11]}…"
 
 
 def corner(row: int, column: int, rows: int) -> tuple[float, float]:
@@ -128,10 +129,10 @@ def _ticks(ax: Axes, scale: Scale, at: tuple[float, float], size: float, beside:
     for place, label in ticks:
         edge = "left" if place < 0.1 else "right" if place > 0.9 else "center"
         turned = {"rotation": 90, "ha": "center"} if upright else {"ha": edge}
-        ax.text(at[0] + place, -0.05, label, size=size, va="top", **turned)
+        ax.text(at[0] + place, -0.05, shortened(label), size=size, va="top", **turned)
         if beside:
             level = {"left": "bottom", "right": "top"}.get(edge, "center")
-            ax.text(-0.05, at[1] + place, label, size=size, ha="right", va=level)
+            ax.text(-0.05, at[1] + place, shortened(label), size=size, ha="right", va=level)
 
 
 def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:

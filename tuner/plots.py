@@ -31,14 +31,14 @@ def process(study: Study, trials: Sequence[Trial]) -> Figure:
         return empty(NOTHING)
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     ax = figure.subplots()
-    values = np.array([_value(study, t) for t in rows])
+    values = np.array([value_of(study, t) for t in rows])
     numbers = np.array([t.number for t in rows])
     complete, pruned, failed = (
         np.array([t.state is state for t in rows])
         for state in (State.COMPLETE, State.PRUNED, State.FAIL)
     )
     reached = study.sign * loss(study, won)
-    low, high = _fences(values[(complete | pruned) & np.isfinite(values)], reached)
+    low, high = fences(values[(complete | pruned) & np.isfinite(values)], reached)
     off = complete & ((values < low) | (values > high))
     values = np.clip(values, low, high)
     size = 34 if len(rows) <= _MANY else 14
@@ -156,14 +156,14 @@ def _word(study: Study, trials: Sequence[Trial]) -> str:
     return "winner" if confirm.confirmed(study, trials) else "best"
 
 
-def _value(study: Study, trial: Trial) -> float:
+def value_of(study: Study, trial: Trial) -> float:
     """A trial's value; of a pruned one without, the best of its epochs; NaN if there is none."""
     if trial.value is not None:
         return trial.value
     return chosen_epoch(study, trial).get(metric(study), np.nan)
 
 
-def _fences(values: Array, winner: float) -> tuple[float, float]:
+def fences(values: Array, winner: float) -> tuple[float, float]:
     """What is shown of the values: all but the far outliers, and always the best."""
     first, third = np.quantile(values, [0.25, 0.75])
     reach = _FENCES * (third - first)

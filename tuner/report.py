@@ -58,7 +58,9 @@ def refresh(store: Store) -> None:
     """Write what is cheap: the table, and the figures that need no surrogate."""
     trials = store.trials()
     _cheap(store, trials)
-    _save(store, "best.json", _document(store, trials, Tested(missing="the search goes on")))
+    test = Tested(missing="the search goes on")
+    _save(store, "best.json", _document(store, trials, test))
+    _page(store, trials, test)
 
 
 def write(store: Store) -> None:
@@ -68,6 +70,7 @@ def write(store: Store) -> None:
     _surrogate(store, trials)
     test = tested(store, trials)
     _save(store, "best.json", _document(store, trials, test))
+    _page(store, trials, test)
     print("\n".join(summary(store, trials, test)))
 
 
@@ -135,6 +138,12 @@ def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
     held = sum(trial.number in store.folder.held() for trial in trials)
     use = Ledger(store).spent(trials)
     return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
+
+
+def _page(store: Store, trials: Sequence[Trial], test: Tested) -> None:
+    from tuner.page.build import build  # noqa: PLC0415 - it needs what is above
+
+    _save(store, "index.html", build(store, trials, test, Ledger(store).spent(trials).table()))
 
 
 def _cheap(store: Store, trials: Sequence[Trial]) -> None:

@@ -38,7 +38,7 @@ def status(store: Store) -> dict[str, Any]:
     sign = store.last_sign()
     return {
         "study": study.name,
-        "state": _state(store, sign),
+        "state": condition(store, sign),
         "n_trials": study.n_trials,
         "trials": {state.value: sum(t.state is state for t in search) for state in State},
         "seconds_left": live.seconds_left(study, trials),
@@ -153,7 +153,8 @@ def _running(trial: Mapping[str, Any]) -> str:
     return f"  {head}, {trial['epochs']}{of} epochs{curve}"
 
 
-def _state(store: Store, sign: Mapping[str, Any]) -> str:
+def condition(store: Store, sign: Mapping[str, Any]) -> str:
+    """How the run as a whole is doing, in words; `sign` is its controller's last one."""
     if sign.get("end"):
         return "finished"
     if why := store.folder.stopping():
