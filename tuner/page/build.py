@@ -76,9 +76,10 @@ def _head(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
     states = Counter(t.state.value.lower() for t in searched(trials))
     counts = words.listing(f"{n} {state.replace('fail', 'failed')}" for state, n in states.items())
     now = words.moment(time.time())
+    state = condition(store, store.last_sign())
     return {
         "name": store.study.name,
-        "subtitle": f"{condition(store, store.last_sign())} · {counts or 'no trial yet'} · written {now} UTC",
+        "subtitle": f"{state} · {counts or 'no trial yet'} · written {now} UTC",
         "footer": "One file, which loads nothing and sends nothing. Links lead to the run's other "
         "files as long as it lies in the run's folder report/.",
     }
