@@ -246,6 +246,7 @@ class Cluster:
 def run_job(run: str, submission: str, workers: int) -> None:
     """What a job does: train in this process, or in several that share the job's GPU."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # comes at once in a short job; see Leaving
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers that share cores must not fight
     if workers == 1:
         from jobs.worker import work  # noqa: PLC0415 - the controller submits without torch
 

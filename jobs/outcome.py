@@ -68,7 +68,7 @@ def _train(
     data: Dataset | None,
 ) -> tuple[float, Mapping[str, float]]:
     if trains_the_search(proposal.part):
-        return float(train(params, data, attempt.report, attempt, proposal.seed)), {}
+        return _number(train(params, data, attempt.report, attempt, proposal.seed)), {}
     assert data is not None  # only data with a test part gets such a proposal
     from models.train import evaluate  # noqa: PLC0415 - torch: a user's own function may not need it
 
@@ -78,6 +78,13 @@ def _train(
     path = attempt.folder.predictions(proposal.number)
     files.patiently(lambda: files.replace(path, buffer.getvalue()))
     return found.value, found.metrics
+
+
+def _number(value: Any) -> float:
+    """What a training function returned; raises TypeError where it is no number."""
+    if value is None or isinstance(value, (str, bytes, bool)):
+        raise TypeError(f"the training function returned {value!r} and not the trial's value")
+    return float(value)
 
 
 def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:

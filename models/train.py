@@ -12,6 +12,7 @@ import torch
 from models.defaults import DEFAULTS
 from models.fold import MODELS, Fold, options
 from models.protocols import Checkpoint, Report, State, Stop
+from models.resume import set_streams, streams
 from models.split import Array, Dataset
 
 __all__ = ["Checkpoint", "Evaluation", "Report", "Stop", "evaluate", "train"]
@@ -166,8 +167,7 @@ class Training:
             "best_weights": self.best_weights,
             "models": [fold.model.state_dict() for fold in self.folds],
             "optimizers": [fold.optimizer.state_dict() for fold in self.folds],
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            **streams(),
         }
 
     def load_state(self, state: State) -> None:
@@ -181,6 +181,4 @@ class Training:
         ):
             fold.model.load_state_dict(model)
             fold.optimizer.load_state_dict(optimizer)
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["cuda_random"] is not None:
-            torch.cuda.set_rng_state(state["cuda_random"])
+        set_streams(state)

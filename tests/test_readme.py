@@ -1,6 +1,9 @@
 """What the README promises: its examples run, its tests exist, its commands are there."""
 
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -9,6 +12,7 @@ import pytest
 from tests.slurm_cluster import REPOSITORY
 from tuner import study
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 README = (REPOSITORY / "README.md").read_text()
 
 
@@ -39,19 +43,103 @@ def test_the_hyperopt_example_runs_and_goes_on(tmp_path):
     assert len(list(tmp_path.glob("runs/mine/done/*/*.result.json"))) == 23
 
 
-def test_the_training_function_example_can_be_tuned(tmp_path):
-    """Put into a module, named in a study, run with the command of the README."""
+OWN = """
+direction = "minimize"
+n_trials = 6
+sampler = "random"
+train = "mymodel:train"
+[fixed]
+metric = "mse"
+epochs = 12
+batch_size = 256
+units = 16
+[space]
+learning_rate = { type = "float", low = 1e-5, high = 1e-2, log = true }
+[data]
+source = "prototype"
+target = "target"
+window = 20
+[pruner]
+name = "asha"
+[confirm]
+top = 2
+seeds = 2
+[jobs]
+n_workers = 2
+grace = 0.5
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of a user's own, with the example as it stands and a study of it."""
     (example,) = [block for block in blocks("python") if "def train" in block]
-    (tmp_path / "mine.py").write_text(example)
-    (tmp_path / "study.toml").write_text(
-        'direction = "minimize"\nn_trials = 3\nsampler = "random"\ntrain = "mine:train"\n'
-        '[fixed]\nepochs = 4\n[space]\nrate = { type = "float", low = 0.1, high = 0.5 }\n'
-        "[jobs]\nn_workers = 1\ngrace = 0.5\n"
+    (tmp_path / "mymodel.py").write_text(example)
+    (tmp_path / "study.toml").write_text(OWN)
+    return tmp_path
+
+
+def test_the_training_function_example_can_be_tuned(own):
+    """With a pruner and a confirmation, by the command of the README, to its report."""
+    command = [sys.executable, "-m", "tuner.run", "study.toml", "--folder", "run"]
+    answer = subprocess.run(
+        command, cwd=own, capture_output=True, text=True, check=False, env=ENVIRONMENT
     )
-    command = [sys.executable, "-m", "tuner.run", "study.toml"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    assert "3 trials (3 complete)" in answer.stdout
+    assert "6 trials (" in answer.stdout
+    results = [json.loads(path.read_text()) for path in own.glob("run/done/*/*.result.json")]
+    complete = [r for r in results if r["state"] == "COMPLETE"]
+    assert len([r for r in complete if r["part"] != "search"]) == 4  # two of them, two seeds each
+    for found in complete:
+        assert found["value"] == min(epoch["mse"] for epoch in found["curve"])
+        assert len(found["curve"]) == 12
+
+
+@pytest.mark.parametrize("killed", [1, 5])
+def test_the_training_function_example_survives_a_kill_bit_for_bit(own, killed):
+    """kill -9 of its worker behind an epoch; the next one ends with the same value and curve."""
+    whole = tried(own, "whole")
+    first = tried(own, "broken", killed)
+    assert first is None
+    assert tried(own, "broken") == whole
+    assert len(whole[1]) == 12
+
+
+def tried(folder, name, killed=-1):
+    """A trial's value and curve by a worker of its own, None where it was killed in the middle."""
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, ".")
+import mymodel
+from models.data import load
+from models.train import from_bytes, to_bytes
+
+class File:
+    def load(self):
+        return from_bytes(open("{name}.pt", "rb").read()) if os.path.exists("{name}.pt") else None
+    def save(self, step, state, last=False):
+        with open("{name}.draft", "wb") as file:
+            file.write(to_bytes(state()))
+        os.replace("{name}.draft", "{name}.pt")
+        if step == {killed}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def report(step, **metrics):
+    with open("{name}.curve", "a") as file:
+        print(step, metrics["mse"].hex(), file=file)
+
+params = {{"learning_rate": 3e-3, "epochs": 12, "batch_size": 256, "units": 16}}
+data = load({{"source": "prototype", "target": "target", "window": 20}})
+print(mymodel.train(params, data, report, File(), 7).hex())
+"""
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    if answer.returncode == -signal.SIGKILL:
+        return None
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout, (folder / f"{name}.curve").read_text().splitlines()
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(tests/[\w.]+::\w+)`", README))))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -205,3 +206,35 @@ def test_resume_without_a_run_says_what_to_do(tmp_path):
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert "python -m tuner.run" in answer.stderr
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def train(params, data, report, checkpoint, seed): ...", None),
+        ("def train(params, *rest): ...", None),
+        ("def train(params, data, report, checkpoint, seed, more=1): ...", None),
+        ("from functools import partial\ntrain = partial(print)", None),
+        ("from elsewhere import *", None),
+        ("def train(params, data): ...", "takes other arguments; write def train(params, data, "),
+        ("def train(a, b, c, d, e, f): ...", "takes other arguments"),
+        ("def train(a, b, c, d, e, *, f): ...", "takes other arguments"),
+        ("def fit(a, b, c, d, e): ...", "has no train"),
+        ("def train(:", "is no Python"),
+    ],
+)
+def test_a_training_function_is_looked_at_before_a_job_is_spent(
+    tmp_path, monkeypatch, source, said
+):
+    """It is read and not imported; what cannot be told so is left to the worker."""
+    (tmp_path / "lookedat.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    wanted = study.read(
+        write(tmp_path, GOOD.replace("tests.functions:quadratic", "lookedat:train"))
+    )
+    if said is None:
+        wanted.check_train()
+    else:
+        with pytest.raises(BadInput, match=re.escape(said)):
+            wanted.check_train()

@@ -9,11 +9,12 @@ import signal
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from jobs import attempt as attempts
-from jobs import files, worker
+from jobs import files, outcome, worker
 from jobs.attempt import Attempt, Ending
 from jobs.contract import FULL, Claim, Lost, Proposal, Result, State
 from jobs.folder import RunFolder
@@ -83,6 +84,14 @@ def test_an_exception_is_fail_with_its_traceback(tmp_path):
     assert (result.state, result.value) == (State.FAIL, None)
     assert result.reason == "ValueError: the same bug every time"
     assert "in broken" in result.log
+
+
+@pytest.mark.parametrize("value", [None, "0.5", True])
+def test_a_value_that_is_no_number_is_no_score(value):
+    """A forgotten `return`, and a word that looks like a number."""
+    with pytest.raises(TypeError, match=f"returned {value!r}"):
+        outcome._number(value)
+    assert outcome._number(np.float32(0.5)) == 0.5
 
 
 def test_a_slot_that_does_not_work_touches_no_trial(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The study file: what to tune, on which data, with which resources."""
 
+import ast
 import dataclasses
 import hashlib
 import importlib.util
@@ -120,8 +121,11 @@ class Study:
             raise BadInput(f"data.{error.key}", error.problem, error.remedy) from None
 
     def check_train(self) -> None:
-        """Raise BadInput where the training function's module is not to be found from here."""
-        module = self.train.partition(":")[0]
+        """Raise BadInput where the training function is not to be found from here, or takes others.
+
+        It is read, not imported: that may take a GPU, and a minute.
+        """
+        module, _, function = self.train.partition(":")
         try:
             found = importlib.util.find_spec(module)
         except ImportError:
@@ -129,6 +133,8 @@ class Study:
         if found is None:
             remedy = "start in the folder that holds it, or install it"
             raise BadInput("train", f"cannot import {module}", remedy)
+        if found.origin and found.origin.endswith(".py"):
+            _check_function(Path(found.origin), function)
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a run goes on, the data's content included."""
@@ -144,6 +150,7 @@ class Study:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_ARGUMENTS = ("params", "data", "report", "checkpoint", "seed")
 _EXAMPLES = {
     "direction": 'direction = "minimize"',
     "n_trials": "n_trials = 50",
@@ -204,6 +211,31 @@ def _set(table: dict[str, Any], setting: str) -> None:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadInput("name", f"{name!r} will not do", "use up to 64 letters, digits, . _ or -")
+
+
+def _check_function(path: Path, name: str) -> None:
+    """A function that a file defines takes our five arguments; one it gets elsewhere may be any."""
+    try:
+        top = ast.parse(path.read_text()).body
+    except SyntaxError as error:
+        raise BadInput("train", f"{path} is no Python ({error})", "mend that line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("train", f"{path} cannot be read ({error})", "check the file") from None
+    own = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == name]
+    if own and not _takes(own[-1].args, len(_ARGUMENTS)):
+        remedy = f"write def {name}({', '.join(_ARGUMENTS)})"
+        raise BadInput("train", f"{name} in {path} takes other arguments", remedy)
+    text = path.read_text()
+    if not own and not re.search(rf"\b{name}\b|import \*|__getattr__", text):
+        raise BadInput("train", f"{path} has no {name}", "name a function that it defines")
+
+
+def _takes(arguments: ast.arguments, n: int) -> bool:
+    """Whether a function can be called with so many arguments by position."""
+    places = len(arguments.posonlyargs) + len(arguments.args)
+    needed = places - len(arguments.defaults)
+    named = any(default is None for default in arguments.kw_defaults)
+    return not named and needed <= n and (n <= places or arguments.vararg is not None)
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
