@@ -127,6 +127,6 @@ def _result(
 
 
 def _reason(error: Exception) -> str:
-    if type(error).__name__ == "OutOfMemoryError":
+    if type(error).__name__ == "OutOfMemoryError":  # of a user's own function
         return "CUDA out of memory"
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -81,6 +81,12 @@ class Fold:
         batches = torch.split(rows, EVALUATION_BATCH)
         return torch.cat([self._forward(self.inputs.take(batch)) for batch in batches])
 
+    @torch.no_grad()
+    def first_scores(self, part: Part) -> Tensor:
+        """What the model says to the first batch of a part, as `outputs` takes them."""
+        self.model.eval()
+        return self._forward(self.inputs.take(self._on_device(part)[0][:EVALUATION_BATCH]))
+
     def score(self, part: Part) -> dict[str, float]:
         """Metrics over all items of a part, in real units."""
         outputs = self.outputs(part)

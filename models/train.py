@@ -13,6 +13,7 @@ from models.defaults import DEFAULTS
 from models.fold import MODELS, Fold, options
 from models.protocols import Checkpoint, Report, State, Stop
 from models.resume import set_streams, streams
+from models.room import room
 from models.split import Array, Dataset
 
 __all__ = ["Checkpoint", "Evaluation", "Report", "Stop", "evaluate", "train"]
@@ -115,9 +116,11 @@ class Training:
         """Train for the epochs that are left; returns the best value."""
         if state := checkpoint.load():
             self.load_state(state)
+        self.rehearse()
         while not self.over:
-            loss = float(np.mean([fold.epoch(self.epoch) for fold in self.folds]))
-            metrics = self.validate()
+            with room(self.params, self.folds[0].model, self.device):
+                loss = float(np.mean([fold.epoch(self.epoch) for fold in self.folds]))
+                metrics = self.validate()
             value = metrics.get(self.params["metric"], loss)
             self.stale += 1
             if self.is_best(value) or not metrics:
@@ -129,6 +132,17 @@ class Training:
             self.epoch += 1
             checkpoint.save(self.epoch - 1, self.state, last=self.over)
         return self.best
+
+    def rehearse(self) -> None:
+        """Score one batch on a GPU: what would not fit is found now, and not after an epoch.
+
+        A step that does not fit shows by itself at once; this draws no random number.
+        """
+        if self.device.type == "cuda":
+            with room(self.params, self.folds[0].model, self.device):
+                for fold in self.folds:
+                    if fold.split.validation:
+                        fold.first_scores(fold.split.validation)
 
     @property
     def over(self) -> bool:

@@ -1,5 +1,7 @@
 """Training: it learns, chooses by validation, and a kill in the middle changes nothing."""
 
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -291,6 +293,46 @@ def test_a_diverged_training_ends_at_once_and_says_so():
     value, curve = run(FAST, Made(replace(split, train=broken)))
     assert not np.isfinite(value)
     assert len(curve) == 1
+
+
+def test_a_batch_that_does_not_fit_is_said_with_its_remedy():
+    """In a process with little memory, in the first step, in one line; other errors stay theirs."""
+    code = """
+import resource
+from tests.test_train import Memory, pictures, FUSION
+from models.train import train
+data = pictures(n=4000, folds=1)
+used = int(open('/proc/self/statm').read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000, -1))
+wide = {**FUSION, 'conv1_channels': 256, 'conv2_channels': 256, 'batch_size': 3000}
+train(wide, data, lambda *a, **k: None, Memory(), 0)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    last = answer.stderr.strip().splitlines()[-1]
+    assert last.startswith("models.room.TooLargeError: a batch of 3000 and a model of ")
+    assert "lower batch_size" in last
+
+
+def test_another_fault_of_a_step_is_not_taken_for_a_lack_of_memory(monkeypatch):
+    """A bug keeps its name."""
+
+    def broken(self, number):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(folds.Fold, "epoch", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(FAST, waves())
+
+
+def test_the_first_batch_that_is_scored_is_what_scoring_says(monkeypatch):
+    """As it is tried on a GPU before an epoch; it draws no random number."""
+    training = Training(checked(FAST, "regression"), waves(), "search", 0)
+    (fold,), before = training.folds, torch.get_rng_state()
+    part = fold.split.validation
+    assert torch.equal(fold.first_scores(part), fold.outputs(part)[: folds.EVALUATION_BATCH])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_stopped_report_ends_the_trial():
