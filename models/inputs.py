@@ -32,7 +32,7 @@ class Inputs:
         if bins:
             self.shape = (values.shape[1] + bins.width,)
         self.device, self._bins = device, bins
-        self.streamed = device.type != "cpu" and not _fits(values, device)
+        self.streamed = not _resides(values, device)
         held = tensor(values)
         if not self.streamed:
             held = held.to(device)
@@ -115,6 +115,6 @@ def tensor(array: Array) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _fits(values: Array, device: torch.device) -> bool:
-    """Whether an array takes no more of a GPU's free memory than it may."""
-    return values.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+def _resides(values: Array, device: torch.device) -> bool:
+    """Whether an array lies on the device: on the CPU where it is, on a GPU a copy that fits."""
+    return device.type == "cpu" or values.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
