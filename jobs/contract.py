@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
+CONFIRM = "confirm:"  # with which fresh seed: the part of one of the best, trained again
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which
 SUBMITTED = "submitted.json"  # Slurm said that it took the submission
@@ -40,6 +41,11 @@ class State(StrEnum):
         self.finished = word in ("COMPLETE", "PRUNED", "FAIL")  # whether the trial has its result
 
 
+def trains_the_search(part: str) -> bool:
+    """Whether a trial trains what the search trains, and meets no test part."""
+    return part == SEARCH or part.startswith(CONFIRM)
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A point to train, written by the controller."""
@@ -49,7 +55,7 @@ class Proposal:
     seed: int
     origin: str  # "enqueue", the sampler's name, or the part's
     part: str = SEARCH
-    of: int | None = None  # for the winner's parts: the number of the search trial
+    of: int | None = None  # of what follows the search: the trial that it trains again or tests
     pending: tuple[int, ...] = ()  # unfinished when this was asked; all other lower ones were told
     time: float = 0.0
 

@@ -24,6 +24,9 @@ from jobs.folder import RunFolder
 from jobs.logs import last_words, tidy
 from jobs.slot import local_job
 
+# Large blocks stay with the process: torch frees and asks for the same ones at every step, and a
+# page that comes back from the kernel is first written with zeros (tests/bench/NEGATIVE.md).
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "64000000", "MALLOC_TRIM_THRESHOLD_": "512000000"}
 _STRIKES = 3  # submissions without a ready worker after which nothing more is submitted
 
 
@@ -39,6 +42,13 @@ class Slots:
     alive: frozenset[tuple[str, int]]  # (job, restart) whose processes may still write
     waiting_for: str = ""  # why jobs are queued, in Slurm's words
     queued: int = 0  # of the workers, those that do not run yet
+
+    @property
+    def words(self) -> str:
+        """What the system says of the workers, in words."""
+        why = f" ({self.waiting_for})" if self.waiting_for else ""
+        queued = f", {self.queued} in the queue{why}" if self.queued else ""
+        return f"{self.workers - self.queued} workers at work{queued}"
 
 
 class Executor(Protocol):
@@ -203,7 +213,7 @@ def _was_ready(path: Path) -> bool:
 
 def _start(folder: RunFolder, name: str, gpu: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-u", "-m", "jobs.worker", str(folder.path), "--submission", name]
-    env = slurm.environment(os.environ, local=True) | {"OMP_NUM_THREADS": "1"}
+    env = slurm.environment(os.environ, local=True) | {"OMP_NUM_THREADS": "1"} | _MALLOC
     if gpu:
         env["CUDA_VISIBLE_DEVICES"] = gpu
     with files.open_log(folder.jobs / name / "log.txt") as log:

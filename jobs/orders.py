@@ -8,7 +8,7 @@ from jobs import files
 from jobs.folder import RunFolder
 from jobs.rungs import Rungs
 
-_GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
+GRACE = {"local": 2.0, "slurm": 65.0}  # seconds; NFS may show an empty queue for a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Orders:
             data=study["data"],
             n_workers=jobs["n_workers"],
             trials_per_job=jobs["trials_per_job"],
-            grace=_GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
+            grace=GRACE[jobs["executor"]] if jobs["grace"] is None else jobs["grace"],
             device=jobs["device"],
             rungs=Rungs.of(study, settings.get("pruner", {})),  # an older version's run has none
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
-from jobs.contract import SEARCH, Lost, Proposal, Result, State
+from jobs.contract import Lost, Proposal, Result, State, trains_the_search
 from jobs.reasons import CANCELLED
 from models.data import Dataset
 from models.protocols import Checkpoint, Report, Stop
@@ -67,7 +67,7 @@ def _train(
     train: Train,
     data: Dataset | None,
 ) -> tuple[float, Mapping[str, float]]:
-    if proposal.part == SEARCH:
+    if trains_the_search(proposal.part):
         return float(train(params, data, attempt.report, attempt, proposal.seed)), {}
     assert data is not None  # only data with a test part gets such a proposal
     from models.train import evaluate  # noqa: PLC0415 - torch: a user's own function may not need it

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jobs.reasons import OUT_OF_MEMORY
 
@@ -157,6 +158,31 @@ def requeue(job: str) -> str:
 def set_name(job: str, name: str) -> str:
     """Give a job another name; returns scontrol's complaint, or an empty string."""
     return _complaint(["scontrol", "update", f"JobId={job}", f"JobName={name}"], dict(os.environ))
+
+
+def rehearsal(options: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether sbatch would take a job with these options, and its word on that."""
+    words = [f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()]
+    command = ["sbatch", "--test-only", *words, "--wrap=true"]
+    try:
+        answer = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_PATIENCE,
+            env=environment(os.environ),
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    said = (answer.stderr or answer.stdout).strip().splitlines() or ["no word"]
+    return answer.returncode == 0, said[-1].removeprefix("sbatch: ").removeprefix("error: ")
+
+
+def cancel(name: str) -> None:
+    """Cancel all my jobs of a name."""
+    _ask("scancel", "--me", f"--name={name}")
+
+
+def keeps_accounts() -> bool:
+    """Whether sacct answers."""
+    return _ask("sacct", "-X", "-n", "-S", "now", patience=_HURRY) is not None
 
 
 def own_limits() -> list[str]:

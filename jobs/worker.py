@@ -69,7 +69,7 @@ class Worker:
         self.finished = 0
         self._longest = 0.0
         self._startup = math.inf  # seconds, once it is over
-        self._function = _resolve(orders.train)
+        self._function = resolve(orders.train)
         scratch = Prepared(folder.path)
         self._data = datasets.load(orders.data, scratch) if orders.data else None
 
@@ -167,7 +167,8 @@ class Worker:
         return self.folder.kept(proposal.of) if same else None
 
 
-def _resolve(name: str) -> Train:
+def resolve(name: str) -> Train:
+    """The training function that a study names; raises ImportError, AttributeError."""
     module, _, function = name.partition(":")
     found: Train = getattr(importlib.import_module(module), function)
     return found

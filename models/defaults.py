@@ -13,6 +13,7 @@ DEFAULTS: Mapping[str, Any] = {
     "batch_size": 64,
     "optimizer": "adam",  # or "sgd", with momentum 0.9
     "weight_decay": 0.0,
+    "precision": "float32",  # or "bf16", mixed; "auto": bf16 where the device has units for it
     "bins": 0,  # series: quantile bins of each feature, as further features; 0 for none
     "schedule": "constant",  # or "cosine": to zero over `epochs`
 }

@@ -47,8 +47,6 @@ class FusionCNN2DLSTM(nn.Module):
             nn.AdaptiveAvgPool2d(4),
             nn.Flatten(),
         )
-        # 1.2 to 1.4 times as fast on a CPU (torch annotates no call with this argument alone)
-        self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lstm = lstm(channels * frequencies, lstm_hidden, lstm_layers, dropout_rate)
         self.head = nn.Sequential(
             nn.Linear(conv2_channels * 16 + lstm_hidden, fc1_units),
@@ -59,8 +57,7 @@ class FusionCNN2DLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores (batch, class) for x (batch, channel, frequency, frame)."""
-        # (batch, 16 × conv2_channels)
-        image = self.cnn(x.contiguous(memory_format=torch.channels_last))
+        image = self.cnn(x)  # (batch, 16 × conv2_channels)
         frames = x.flatten(1, 2).transpose(1, 2)  # (batch, frame, channel × frequency)
         sequence, _ = self.lstm(frames)  # (batch, frame, unit)
         y: Tensor = self.head(torch.cat([image, sequence[:, -1]], dim=1))  # (batch, class)

@@ -15,7 +15,7 @@ from models.split import Array, Part
 
 SHARE = 0.5  # of the GPU's free memory that a set may take; the model and its batches need the rest
 _TOUCHED = 2**27  # bytes of a map that may lie in this process's memory, by estimate
-_AROUND = 2**17  # bytes that the kernel maps around a place that is read
+_AROUND = 2**21  # bytes that the kernel may map around a place that is read: a huge page
 
 
 @final

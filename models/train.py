@@ -84,6 +84,7 @@ def checked(params: Mapping[str, Any], task: str) -> dict[str, Any]:
         "metric": ("accuracy",) if task == "classification" else ("mse", "rmse", "mae"),
         "optimizer": ("adam", "sgd"),
         "schedule": ("constant", "cosine"),
+        "precision": ("float32", "bf16", "auto"),
     }
     for key, choices in known.items():
         if full[key] not in choices:

@@ -55,6 +55,11 @@ def broken(params, data, report, checkpoint, seed):
     raise ValueError("the same bug every time")
 
 
+def suicide(params, data, report, checkpoint, seed):
+    """Die as the kernel lets a process die that wants too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def talking(params, data, report, checkpoint, seed):
     """A user who prints, and then has a bug."""
     print("a word before the end")
@@ -121,3 +126,11 @@ def half_of(path, data):
     """A draft that is torn by kill -9."""
     path.write_bytes(data[: len(data) // 2])
     die()
+
+
+def noisy(params, data, report, checkpoint, seed):
+    """Lowest at x = 1, and a second decimal that the seed decides; a seed may diverge."""
+    value = (params["x"] - 1.0) ** 2 + seed % 100 / 1000
+    checkpoint.save(0, lambda: {"value": value}, last=True)
+    report(0, value=value)
+    return float("nan") if params.get("diverges") and seed % 2 else value

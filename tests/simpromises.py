@@ -116,17 +116,32 @@ class Promises:
 
     def check_end(self, folder, submitted):
         """What must hold when all have ended; returns how many trials were pruned."""
-        results = [folder.result(n) for n in range(self.study.n_trials)]
+        size, n_trials = len(folder.look().finished), self.study.n_trials
+        results = [folder.result(n) for n in range(max(size, n_trials))]
         expect(None not in results, "a trial has no result")
-        expect(len(folder.look().finished) == len(results), "there are trials nobody asked for")
+        self._check_confirmed(results[:n_trials], results[n_trials:])
         for number, result in self.published.items():
             expect(results[number] == result, f"the accepted result of {number} is another now")
         for result in results:
             self._check_result(result)
-        self._check_replay(results)
-        allowed = self.study.jobs.n_workers + 8 + 4 * self.world.troubles
+        self._check_replay(results[:n_trials])
+        phases = 1 + bool(self.study.confirm)  # workers may leave while the last of one is trained
+        allowed = phases * self.study.jobs.n_workers + 8 + 4 * self.world.troubles
         expect(submitted <= allowed, f"{submitted} jobs; {allowed} allowed")
         return sum(result.state is State.PRUNED for result in results)
+
+    def _check_confirmed(self, searched, again):
+        """The best complete ones of the search, each once with each fresh seed; nothing else."""
+        how, complete = self.study.confirm, [r for r in searched if r.state is State.COMPLETE]
+        top = sorted(complete, key=lambda r: (r.value, r.number))[: how.top if how else 0]
+        wanted = [(r.number, f"confirm:{k}") for k in range(how.seeds if how else 0) for r in top]
+        found = [(r.of, r.part) for r in again]
+        expect(found == wanted, f"beside the search {found} was trained, and not {wanted}")
+        for result in again:
+            expect(result.params == searched[result.of].params, "a fresh seed has another point")
+            expect(result.state is not State.PRUNED, "a fresh seed was pruned")
+        seeds = {r.seed for r in (*searched, *again)}
+        expect(len(seeds) == len(searched) + len(again), "a fresh seed was used before")
 
     def _check_result(self, result):
         """What was trained, from the first epoch to the last; FAIL only for used-up attempts."""
@@ -145,7 +160,7 @@ class Promises:
 
     def _check_replay(self, results):
         """Promise 4: same trials told and pending, same point."""
-        trials = store.Store(RUN).trials()
+        trials = store.Store(RUN).trials()[: len(results)]
         for trial, result in zip(trials, results, strict=True):
             known = [
                 dataclasses.replace(t, state=State.WAITING, value=None)

@@ -32,8 +32,8 @@ from tests.simfaults import PASSING, Faults, Hold, PromiseError
 from tests.simpromises import EPOCHS, RUN, RUNG, SPACE, Promises, expect, suggest
 from tests.simslurm import LIMIT, Slurm
 from tests.simworld import Clock, World
-from tuner import budget, controller, store
-from tuner.settings import Jobs
+from tuner import budget, controller, looks, store
+from tuner.settings import Confirm, Jobs
 from tuner.study import Study
 
 VERSIONS = store._versions()
@@ -54,14 +54,15 @@ class Outcome:
 class Simulation:
     """One run of one study; `faults` None for none."""
 
-    def __init__(self, seed=0, faults=None, *, n_trials=4, n_workers=2, controllers=1, pruner=None):
+    def __init__(self, seed=0, faults=None, *, n_trials=4, n_workers=2, controllers=1, pruner=None,
+                 confirm=None):  # fmt: skip
         self.world = World(seed, faults or Faults())
         self.disk = Disk(self.world)
         self.slurm = Slurm(self.world, self._start_worker)
         self.controllers = controllers
         self.study = Study(
             "s", "minimize", n_trials, SPACE, sampler="random", train="tests.simulation:none",
-            fixed={"epochs": 2 * EPOCHS}, pruner=pruner or {},
+            fixed={"epochs": 2 * EPOCHS}, pruner=pruner or {}, confirm=confirm,
             jobs=Jobs(executor="slurm", n_workers=n_workers),
         )  # fmt: skip
         self.epoch = 60.0  # seconds at most
@@ -193,11 +194,12 @@ class Simulation:
             submissions: {"time": clock},
             accounting: {"time": clock},
             budget: {"time": clock},
+            looks: {"time": clock, "os": process},
             store: {"time": clock, "secrets": tokens, "_versions": lambda: VERSIONS},
             worker: {
                 "time": clock, "random": self.world.random, "os": process, "Slot": here,
                 "Leaving": lambda: lambda actor=self.world.running: actor.word,
-                "_resolve": lambda name: self.train,
+                "resolve": lambda name: self.train,
             },
         }  # fmt: skip
         with contextlib.ExitStack() as stack:
@@ -234,6 +236,7 @@ def at_random(seed, faults=None):
         n_workers=rng.randint(1, 4),
         controllers=rng.randint(1, 3),
         pruner=PRUNER if seed % 2 else None,
+        confirm=Confirm(top=2, seeds=2) if seed % 5 == 0 else None,
     )
     simulation.epoch = rng.choice((20.0, 60.0, 200.0))
     simulation.slow = {0: rng.choice((60.0, 2000.0))}

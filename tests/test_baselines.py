@@ -5,7 +5,7 @@ import pytest
 
 from models import data as datasets
 from tuner import baselines
-from tuner.baselines import interval, tally
+from tuner.tallies import interval, standard_error, tally
 
 PM25 = {
     "source": "beijing_pm25",
@@ -108,8 +108,8 @@ def test_subjects_are_the_blocks_of_classes():
 
 def test_standard_error_of_a_mean():
     """By hand: deviation 1 of three values."""
-    assert baselines.standard_error(np.array([1.0, 2.0, 3.0])) == pytest.approx(3**-0.5)
-    assert np.isnan(baselines.standard_error(np.array([1.0])))
+    assert standard_error(np.array([1.0, 2.0, 3.0])) == pytest.approx(3**-0.5)
+    assert np.isnan(standard_error(np.array([1.0])))
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from filelock import FileLock
 from jobs.executor import Inline
 from tests.test_controller import make
 from tuner import drive
+from tuner import figures as figures_module
 from tuner.controller import Controller
 from tuner.figures import Figures
 from tuner.progress import Progress, describe
@@ -152,8 +153,22 @@ def test_a_log_gets_a_line_when_something_changed(tmp_path, capsys):
     assert "0 running  0 waiting" in describe(run.study, status)
 
 
-def test_figures_are_drawn_by_a_process_of_their_own(tmp_path):
+def test_a_short_run_is_not_drawn_on_its_way(tmp_path, monkeypatch):
+    """A drawing takes seconds of a core that a worker could use: none in half a minute."""
+    run, clock = make(tmp_path, n_trials=10), [0.0]
+    drive_all(run)
+    monkeypatch.setattr(figures_module.time, "monotonic", lambda: clock[0])
+    figures = Figures(run)
+    for now, drawn in ((29.0, False), (31.0, True)):
+        clock[0] = now
+        figures.refresh(10)
+        figures.end()
+        assert (run.folder.report / "optimization_process.png").exists() is drawn
+
+
+def test_figures_are_drawn_by_a_process_of_their_own(tmp_path, monkeypatch):
     """The controller goes on looking; at the end it waits for the last drawing."""
+    monkeypatch.setattr(figures_module, "_SECONDS", 0.0)
     run = make(tmp_path, n_trials=10)
     drive_all(run)
     drawn = run.folder.report / "optimization_process.png"

@@ -15,7 +15,7 @@ from jobs.executor import Slots
 from jobs.folder import RunFolder
 from tests.manyresults import finished_run, result
 from tests.test_controller import drive, make
-from tuner import pack, report, resume
+from tuner import looks, pack, report, resume
 from tuner.space import BadInput
 from tuner.store import Store, create
 
@@ -75,6 +75,17 @@ def test_a_packed_run_is_a_few_files_with_the_same_trials(tmp_path):
         f"weights/{name}" for name in ("000003.pt", "000004.pt", "000010.pt", "000010.test.npz")
     }
     assert kept(run) == LOGS | LEFT
+
+
+def test_the_winners_fresh_models_stay_outside_of_the_bundle(tmp_path):
+    """They are what a search is for; a test that comes later goes on from them."""
+    run = finished_run(tmp_path / "run", 4)
+    run.folder.publish(dataclasses.replace(result(4, 2), part="confirm:0", of=3))
+    files.replace(run.folder.kept(4), b"fresh")
+    looks.note(run.path, "test", 5, 4, 1)
+    pack.pack(Store(run.path))
+    assert run.folder.kept(4).read_bytes() == b"fresh"
+    assert "looks.jsonl" in all_files(run)
 
 
 def test_thousands_of_trials_become_fewer_than_fifty_files(tmp_path, monkeypatch):

@@ -253,7 +253,11 @@ MUTATIONS = (
         "min(workers, len(open_) + left + len(due))", "workers",
     ),
     Mutation(
-        "an unreadable file counts as none", "nobody asked for|no replay",
+        "fresh seeds come before the search is over", "beside the search", controller, "plan",
+        "if over else ()", "if asked else ()",
+    ),
+    Mutation(
+        "an unreadable file counts as none", "beside the search|no replay",
         controller.Controller, "tick",
         "if self._unreadable(trials, view):", "if False:",
         Faults(late=0.3),

@@ -18,7 +18,7 @@ from models.split import Part, Split
 from models.train import Stop
 from tests import made
 from tests.bench import pruning
-from tuner import asha, plan, report, results, store
+from tuner import asha, confirm, report, results, store
 from tuner import run as run_command
 from tuner.controller import Controller
 from tuner.pruner import Pruner
@@ -310,7 +310,7 @@ def test_a_whole_study_prunes_and_its_best_is_a_complete_trial(tmp_path):
     assert trials[0].state is State.COMPLETE
     assert pruned
     assert all(len(t.curve) in (1, 3) for t in pruned)
-    assert plan.best(run.study, trials).state is State.COMPLETE
+    assert confirm.best(run.study, trials).state is State.COMPLETE
     epochs = sum(len(t.curve) for t in trials)
     said = "\n".join(report.summary(run, trials, report.Tested()))
     words = f"{len(pruned)} of 12 trials were pruned; {epochs} epochs were trained in place of 72"

@@ -16,6 +16,7 @@ from jobs.contract import Proposal, Result, State
 from models import data as datasets
 from tests import made
 from tuner import report, store
+from tuner.settings import Confirm
 
 DATA = {"source": "prototype", "target": "target", "window": 8}
 FIGURES = {
@@ -26,6 +27,7 @@ FIGURES = {
     "partial_dependence.png",
 }
 TABLES = {
+    "index.html",
     "bayesian_optimization_results.csv",
     "bayesian_optimization_result.pkl",
     "best.json",
@@ -33,9 +35,9 @@ TABLES = {
 }
 
 
-def new_run(path):
+def new_run(path, **more):
     """A new run of a small study on the prototype's series."""
-    return store.create(made.study(data=DATA, fixed={"metric": "mse"}), path)
+    return store.create(made.study(data=DATA, fixed={"metric": "mse"}, **more), path)
 
 
 @pytest.fixture
@@ -60,12 +62,12 @@ def search(run, n):
         publish(run, trial)
 
 
-def score(run, winner, number):
-    """Publish the winner's test, with a forecast that is off by 0.1 everywhere."""
+def score(run, winner, number, off=0.1):
+    """Publish the winner's test, with a forecast that is off by so much everywhere."""
     split = datasets.load(DATA).splits("test")[0]
     truth = split.test.targets * split.std + split.mean
     content = io.BytesIO()
-    np.savez(content, truth=truth, prediction=truth + 0.1, index=split.test.index)
+    np.savez(content, truth=truth, prediction=truth + off, index=split.test.index)
     run.folder.predictions(number).write_bytes(content.getvalue())
     publish(run, made.trial(number, 0.01, part="test", params=winner.params, of=winner.number))
 
@@ -182,6 +184,68 @@ def test_data_that_is_gone_costs_only_the_comparison(run, monkeypatch):
 
     monkeypatch.setattr(datasets, "load", fail)
     assert report.tested(run, run.trials()).missing.startswith("data.source: no file x.csv")
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory):
+    """A run whose second best wins by two fresh seeds, each tested; and what its report printed."""
+    path = tmp_path_factory.mktemp("confirmed") / "run"
+    run = new_run(path, confirm=Confirm(2, 2), n_trials=6)
+    for number, value in enumerate((5.0, 4.0, 3.0, 2.0, 9.0, 1.0)):
+        publish(run, made.trial(number, value))
+    for number, (k, of, value) in enumerate(
+        [(0, 5, 1.2), (0, 3, 1.0), (1, 5, 2.0), (1, 3, 1.3)], start=6
+    ):
+        publish(run, made.trial(number, value, part=f"confirm:{k}", of=of))
+    trials = run.trials()
+    score(run, trials[7], 10, off=0.1)
+    score(run, trials[9], 11, off=0.2)
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        report.write(run)
+        report.write(run)
+    return run, told.getvalue()
+
+
+def test_a_confirmed_winner_is_reported_by_its_fresh_seeds(confirmed):
+    """Validation and test are means with their errors, one test a seed; looks are counted."""
+    _, told = confirmed
+    for words in (
+        "Winner: trial 3, validation mse 1.15 ± 0.15 over 2 fresh seeds",
+        "The first cannot be told from the second",
+        "Test part, scored once by each of the winner's fresh seeds (trials 10, 11)",
+        "means over 2 seeds: mse ± 0.015, the standard error",
+        "looked at 2 × for the winner, 1 × for the baselines",
+    ):
+        assert words in told
+    assert "No test score" not in told
+
+
+def test_best_json_has_each_seed_and_the_files_it_came_from(confirmed):
+    """Of the confirmed value and of the test."""
+    run, _ = confirmed
+    found = json.loads(files_of(run)["best.json"])
+    assert (found["number"], found["value"]) == (3, 2.0)
+    assert found["confirmed"]["mean"] == pytest.approx(1.15)
+    assert [s["number"] for s in found["confirmed"]["seeds"]] == [7, 9]
+    assert found["test"]["metrics"]["mse"] == pytest.approx((0.01 + 0.04) / 2)
+    assert [seed["mse"] for seed in found["test"]["seeds"]] == pytest.approx([0.01, 0.04])
+    assert found["test"]["standard_error"] == pytest.approx(0.015)
+    sources = (*found["confirmed"]["from"], *found["test"]["from"])
+    assert len({*sources}) == 6
+    assert all((run.folder.path / name).is_file() for name in sources)
+    assert "confirmation.png" in files_of(run)
+
+
+def test_a_model_without_a_test_score_is_said(confirmed):
+    """The mean is over the others."""
+    run, _ = confirmed
+    run.folder.predictions(11).rename(run.folder.predictions(99))
+    try:
+        told = "\n".join(report.summary(run, run.trials(), report.tested(run, run.trials())))
+    finally:
+        run.folder.predictions(99).rename(run.folder.predictions(11))
+    assert "1 of the winner's 2 models have no test score" in told
+    assert "scored once (trial 10)" in told
 
 
 def test_a_folder_that_is_no_run_is_one_line_and_exit_code_2(tmp_path):

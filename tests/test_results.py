@@ -9,7 +9,7 @@ import pytest
 from jobs.contract import State
 from tests import made
 from tuner import results
-from tuner.plan import best
+from tuner.confirm import best
 from tuner.space import Categorical, Int
 
 pytestmark = pytest.mark.fast
@@ -138,16 +138,6 @@ def test_the_chosen_epoch_is_the_one_with_the_best_metric():
     frame = results.table(made.study(), trials)
     assert frame["best_epoch"][0] == 1
     assert frame["epochs_trained"].tolist() == [4, 0]
-
-
-def test_only_tests_of_the_winner_are_its_parts():
-    """A test of a former winner, or one that failed, is none."""
-    trials = [
-        made.trial(7, 2.0, part="test", of=3),
-        made.trial(8, 2.0, part="test", of=2),
-        made.trial(9, None, State.FAIL, part="leave:1", of=3),
-    ]
-    assert results.parts(made.trial(3, 1.0), trials) == {"test": trials[0]}
 
 
 def test_an_empty_run_has_an_empty_table():

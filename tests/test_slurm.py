@@ -67,6 +67,7 @@ def assert_nothing_shared(found):
 def test_sbatch_runs_the_shipped_study_to_its_report(cluster):
     """`sbatch slurm/controller.sh jobs/pm25.toml`: real data, real models, a report."""
     settings = ["n_trials=6", "fixed.epochs=1", 'jobs.device="cpu"', "jobs.grace=5"]
+    settings += ["confirm.top=2", "confirm.seeds=2"]
     options = [word for setting in settings for word in ("--set", setting)]
     script = ["slurm/controller.sh", "jobs/pm25.toml", *options]
     job = cluster.run(["sbatch", "--parsable", *script]).stdout.strip()
@@ -80,10 +81,12 @@ def test_sbatch_runs_the_shipped_study_to_its_report(cluster):
 
     wait_for(ended, 400)
     found = results(run)
-    assert [r["part"] for r in found] == ["search"] * 6 + ["test"]
+    again = [f"confirm:{k}" for k in (0, 0, 1, 1)]
+    assert [r["part"] for r in found] == ["search"] * 6 + again + ["test"] * 2
     assert {r["state"] for r in found} == {"COMPLETE"}
     assert_nothing_shared(found)
     assert "gradient boosting" in log.read_text()
+    assert "over 2 fresh seeds" in log.read_text()
     assert (run / "report" / "optimization_process.png").stat().st_size > 10_000
     assert os.stat(run).st_mode & 0o777 == 0o700
 

@@ -1,18 +1,25 @@
 """`python -m tuner.status`: what a run's files tell, in words and as JSON."""
 
+import dataclasses
 import json
+import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
 from jobs import files
-from jobs.contract import Claim, Lost
+from jobs.contract import Claim, Lost, State
 from jobs.executor import Inline
+from tests.manyresults import digested_run
 from tests.test_controller import drive, make
 from tuner import drive as drives
+from tuner import live
 from tuner.controller import Controller
-from tuner.status import status, text
+from tuner.settings import Jobs
+from tuner.status import status, text, watch
+from tuner.trial import Trial
 
 pytestmark = pytest.mark.fast
 
@@ -41,6 +48,73 @@ def test_what_failed_and_what_was_lost_is_counted_by_reason(tmp_path):
     assert "lost, and tried again: 1 × NODE_FAIL" in text(found)
 
 
+def trial(number, state, started, seconds=None, **more):
+    """One trial of a search, by its times."""
+    return Trial(number, state, {"x": 0.5}, started=started, seconds=seconds, **more)
+
+
+def test_a_slot_is_busy_while_it_trains(tmp_path):
+    """Four slots: of the last hour, or of a younger run's life."""
+    study = make(tmp_path).study
+    study = dataclasses.replace(study, jobs=Jobs(n_workers=4))
+    done, runs = State.COMPLETE, State.RUNNING
+    assert live.busy(study, [trial(0, State.WAITING, None)], 100.0) is None
+    young = [trial(0, done, 0.0, 50.0), trial(1, runs, 50.0)]
+    assert live.busy(study, young, 100.0) == pytest.approx(100 / 400)
+    old = [trial(0, done, 0.0, 7200.0), trial(1, done, 3500.0, 200.0), trial(2, runs, 5400.0)]
+    assert live.busy(study, old, 7200.0) == pytest.approx((3600 + 100 + 1800) / (4 * 3600))
+
+
+def test_the_time_left_follows_from_what_was_measured(tmp_path):
+    """Six trials of 60 s, two at once: three minutes."""
+    study = dataclasses.replace(make(tmp_path).study, n_trials=8)
+    trials = [trial(n, State.COMPLETE, 0.0, 60.0) for n in range(2)]
+    assert live.seconds_left(study, trials) is None
+    trials += [trial(n, State.RUNNING, 0.0) for n in (2, 3)]
+    assert live.seconds_left(study, trials) == 180.0
+
+
+@pytest.mark.parametrize(
+    ("curve", "drawn"),
+    [((), ""), ((3.0,), "▁"), ((1.0, 1.0), "▁▁"), ((8.0, 4.5, 1.0), "█▅▁"), (range(30), 20)],
+)
+def test_a_curve_is_drawn_with_bars(curve, drawn):
+    """From its lowest value to its highest; a long one's end."""
+    line = live.bars([float(value) for value in curve])
+    assert line == drawn if isinstance(drawn, str) else len(line) == drawn
+
+
+def test_running_trials_are_shown_with_their_curves(tmp_path):
+    """Epoch, values and host, of the newest attempt; a torn line is passed over."""
+    run = make(tmp_path, n_trials=2, fixed={"epochs": 9, "metric": "mse"})
+    Controller(run, Idle(run.folder)).tick()
+    run.folder.claim(Claim(0, 1, "job", host="n1", time=time.time() - 90))
+    metrics = run.folder.of(0, "metrics", 1)
+    for step, mse in enumerate((4.0, 2.5)):
+        files.append(metrics, {"step": step, "time": 0.0, "train": 9.0, "mse": mse})
+    with metrics.open("ab") as file:
+        file.write(b'\n{"step": 2, "ms')
+    (found,) = status(run)["running"]
+    assert (found["number"], found["host"], found["epochs"], found["of"]) == (0, "n1", 2, 9)
+    assert found["curve"] == (4.0, 2.5)
+    assert found["seconds"] == pytest.approx(90, abs=5)
+    assert "trial 0 on n1, 90 s, 2 of 9 epochs  █▁ 2.5" in text(status(run))
+
+
+def test_watching_shows_it_again_and_again_until_ctrl_c(capsys):
+    """And leaves the last screen where it is."""
+    screens = iter(["one", "two"])
+
+    def look():
+        try:
+            return next(screens)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    watch(look, 0.0)
+    assert capsys.readouterr().out == "one\ntwo\n\n"
+
+
 class Idle(Inline):
     """An executor that starts nobody."""
 
@@ -61,6 +135,18 @@ def test_the_command_writes_nothing_and_says_how_to_go_on(tmp_path):
     assert "s: stopped: enough" in words
     assert f"to go on: {drives.resume_line(run)}" in words
     assert snapshot(run.path) == before
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_are_shown_at_once(tmp_path):
+    """In CPU seconds of the whole command, which a busy machine does not change much; bar: one."""
+    digested_run(tmp_path / "run", 10_000)
+    command = [sys.executable, "-m", "tuner.status", str(tmp_path / "run")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "10000 of 10000 trials are done" in words
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
 def test_the_state_of_a_run_is_told_in_one_word(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from jobs.folder import RunFolder
 from tests import made
 from tuner import verdict
-from tuner.baselines import Interval, tally
+from tuner.tallies import Interval, tally
 from tuner.verdict import LeaveOneOut, Rival, Verdict
 
 HOURS = np.arange(168 * 30)
@@ -85,10 +85,31 @@ def test_the_winners_predictions_are_compared_on_the_same_windows(tmp_path):
     truth = random.normal(size=len(HOURS))
     folder = run_with(tmp_path, truth=truth, prediction=truth + 0.5, index=HOURS)
     ridge = tally(truth, truth + 1.0, HOURS, "regression")
-    found = verdict.judge(folder, made.study(), made.trial(5), "regression", {"ridge": ridge})
+    found = verdict.judge(folder, made.study(), [made.trial(5)], "regression", {"ridge": ridge})
     assert found.metrics["rmse"] == pytest.approx(0.5)
     gap = found.rivals["ridge"].difference
     assert (gap.value, gap.low, gap.high) == pytest.approx((-0.5, -0.5, -0.5))
+
+
+def test_several_seeds_count_by_the_mean_of_their_scores(tmp_path):
+    """What one training is expected to reach; errors pooled before the root would be more."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=len(HOURS))
+    folder = run_with(tmp_path, truth=truth, prediction=truth + 0.5, index=HOURS)
+    kept = folder.predictions(5).read_bytes()
+    run_with(tmp_path, truth=truth, prediction=truth + 0.9, index=HOURS)
+    folder.predictions(6).write_bytes(folder.predictions(5).read_bytes())
+    folder.predictions(5).write_bytes(kept)
+    ridge = tally(truth, truth + 1.0, HOURS, "regression")
+    tests = [made.trial(5), made.trial(6), made.trial(7)]  # the last one's file is gone
+    found = verdict.judge(folder, made.study(), tests, "regression", {"ridge": ridge})
+    assert found.numbers == (5, 6)
+    assert found.metrics["rmse"] == pytest.approx(0.7)
+    assert found.error == pytest.approx(0.2)
+    assert found.interval.value == pytest.approx(0.7)
+    gap = found.rivals["ridge"].difference
+    assert (gap.value, gap.low, gap.high) == pytest.approx((-0.3, -0.3, -0.3))
+    assert "means over 2 seeds: rmse ± 0.2" in "\n".join(verdict.lines(found))
 
 
 def test_predictions_that_hold_objects_are_refused(tmp_path):
@@ -96,13 +117,13 @@ def test_predictions_that_hold_objects_are_refused(tmp_path):
     evil = np.array([print], dtype=object)
     folder = run_with(tmp_path, truth=evil, prediction=evil, index=evil)
     with pytest.raises(ValueError, match="allow_pickle"):
-        verdict.judge(folder, made.study(), made.trial(5), "regression", {})
+        verdict.judge(folder, made.study(), [made.trial(5)], "regression", {})
 
 
 def test_missing_predictions_give_no_verdict(tmp_path):
     """The trial's own metrics are still in its result."""
     folder = RunFolder(tmp_path)
-    assert verdict.judge(folder, made.study(), made.trial(5), "regression", {}) is None
+    assert verdict.judge(folder, made.study(), [made.trial(5)], "regression", {}) is None
 
 
 def test_leave_one_out_is_a_mean_with_its_error_and_a_paired_gap():
@@ -123,7 +144,7 @@ def test_groups_not_trained_yet_are_left_out():
     """They come later; a part that is no group is none."""
     subject = tally(np.zeros(4), np.array([0, 0, 0, 1]), np.ones(4), "classification")
     rivals = {part: {"extra trees": subject} for part in ("test", "leave:1", "leave:2")}
-    tested = {"test": made.trial(7, 0.5, part="test"), "leave:2": made.trial(8, 0.9)}
+    tested = {"test": [made.trial(7, 0.5, part="test")], "leave:2": [made.trial(8, 0.9)]}
     found = verdict.leave_one_out(tested, rivals)
     assert found == LeaveOneOut({"2": 0.9}, {"extra trees": {"2": 0.75}})
     assert verdict.leave_one_out({"test": tested["test"]}, rivals) is None

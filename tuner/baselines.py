@@ -6,8 +6,8 @@ Every baseline is trained on the training part and scored on the test part, as t
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from jobs import files
 from models.data import Dataset, Part, Split
+from tuner.tallies import Tallies, Tally, tally
 
 Array = NDArray[Any]
-Tallies = Mapping[str, "Tally"]  # by the name of the baseline
 
 VERSION = 1  # of the methods below: a new one makes old results be computed again
 METHODS = {
@@ -29,90 +29,8 @@ METHODS = {
     "majority class": "the most frequent class of the training part",
     "extra trees": "scikit-learn's extra trees on mean and deviation in 12 frequency bands",
 }
-WEEK = 168  # hours: weather and habits correlate errors for days, hardly for weeks
-BLOCKS = 20  # a shorter test part is cut into this many blocks
-RESAMPLES = 10_000
-_DRAWS = 5_000_000  # the most that all resamples may hold: fewer of them for many blocks
 _VALUES = 2**25  # inputs held in memory at once
 _BANDS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """A forecast's errors summed over blocks: all that its scores and their intervals need.
-
-    `blocks`, `counts` and the sums are (block,). `errors` holds "squared" and "absolute" errors
-    in real units, or "correct" answers.
-    """
-
-    blocks: tuple[int, ...]
-    counts: tuple[int, ...]
-    errors: Mapping[str, tuple[float, ...]]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Scores over all blocks: rmse, mse and mae in real units, or accuracy."""
-        every = np.ones((1, len(self.blocks)))
-        return {name: float(score[0]) for name, score in self.scores(every).items()}
-
-    def scores(self, weights: Array) -> dict[str, Array]:
-        """Scores (resample,) with every block taken as often as `weights` (resample, block)."""
-        n = weights @ np.array(self.counts)
-        mean = {name: weights @ np.array(sums) / n for name, sums in self.errors.items()}
-        if "correct" in mean:
-            return {"accuracy": mean["correct"]}
-        squared = mean["squared"]
-        return {"rmse": np.sqrt(squared), "mse": squared, "mae": mean["absolute"]}
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A number and the 95 % interval of its bootstrap."""
-
-    value: float
-    low: float
-    high: float
-
-
-def tally(truth: Array, prediction: Array, index: Array, task: str) -> Tally:
-    """Sum the errors of a forecast, all arrays (n,), over blocks of `index`.
-
-    A block is a week of hours for regression, so that the bootstrap keeps what is correlated
-    together (Künsch 1989); for classification it is a subject.
-    """
-    keys = _weeks(index) if task == "regression" else index
-    blocks, rows = np.unique(keys, return_inverse=True)
-    if task == "regression":
-        miss = prediction.astype(float) - truth
-        errors = {"squared": miss**2, "absolute": abs(miss)}
-    else:
-        errors = {"correct": (prediction == truth).astype(float)}
-    sums = {name: tuple(np.bincount(rows, each).tolist()) for name, each in errors.items()}
-    return Tally(tuple(blocks.tolist()), tuple(np.bincount(rows).tolist()), sums)
-
-
-def interval(model: Tally, metric: str, against: Tally | None = None, seed: int = 0) -> Interval:
-    """The model's score, or its score less the baseline's on the same resampled blocks.
-
-    Raises ValueError where the two were not tested on the same windows.
-    """
-    if against and (model.blocks, model.counts) != (against.blocks, against.counts):
-        raise ValueError("model and baseline were tested on different windows")
-    n = len(model.blocks)
-    size = min(RESAMPLES, max(200, _DRAWS // n))
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size)
-    values = model.scores(weights)[metric]  # (resample,)
-    value = model.metrics[metric]
-    if against:
-        values = values - against.scores(weights)[metric]
-        value -= against.metrics[metric]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
-
-
-def standard_error(values: Array) -> float:
-    """Of the mean of (n,) values; NaN for fewer than two."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def fit(data: Dataset) -> dict[str, Tallies]:
@@ -125,13 +43,19 @@ def fit(data: Dataset) -> dict[str, Tallies]:
         return {part: _fit_part(data, data.splits(part)[0]) for part in data.parts()}
 
 
-def cached(path: Path, spec: Mapping[str, Any], data: Dataset) -> dict[str, Tallies]:
-    """`fit(data)`, kept in the file `path` until the data's `spec` or a method changes."""
+def cached(
+    path: Path, spec: Mapping[str, Any], data: Dataset, looking: Callable[[], None] = lambda: None
+) -> dict[str, Tallies]:
+    """`fit(data)`, kept in the file `path` until the data's `spec` or a method changes.
+
+    `looking` is called before the test part is looked at.
+    """
     document = json.dumps([VERSION, spec], sort_keys=True, default=str)
     key = hashlib.sha256(document.encode()).hexdigest()
     known = files.read(path)
     if known and known["key"] == key:
         return {part: _from_json(tallies) for part, tallies in known["parts"].items()}
+    looking()
     parts = fit(data)
     tables = {part: {name: asdict(t) for name, t in ts.items()} for part, ts in parts.items()}
     record = {"key": key, "methods": METHODS, "parts": tables}
@@ -148,11 +72,6 @@ def _from_json(tallies: Mapping[str, Any]) -> Tallies:
         )
         for name, table in tallies.items()
     }
-
-
-def _weeks(index: Array) -> Array:
-    span = float(index.max() - index.min()) + 1
-    return (index // min(WEEK, span / BLOCKS)).astype(int)
 
 
 def _fit_part(data: Dataset, split: Split) -> Tallies:

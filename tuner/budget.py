@@ -1,25 +1,20 @@
-"""What a run has spent, what on, and what is left: hours of GPUs, or of slots that have none."""
+"""What a run has spent, and what on: hours of GPUs, or of slots that have none."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jobs import slurm
 from jobs.accounting import Account, Charge, gpus_asked
-from jobs.contract import SEARCH, State
-from tuner.plan import Afford, best
+from jobs.contract import CONFIRM, SEARCH, State
 from tuner.settings import Jobs
 from tuner.store import Store
 from tuner.study import Study
 from tuner.trial import Trial
 
-Costs = NDArray[np.float64]
-IDLE, LOST, TESTING = "start-up and idle", "lost attempts", "testing the winner"
+IDLE, LOST = "start-up and idle", "lost attempts"
+CONFIRMING, TESTING = "confirming", "testing the winner"
 _KINDS = {
     State.COMPLETE: "complete",
     State.PRUNED: "pruned",
@@ -64,7 +59,8 @@ class Past:
     """What finished trials used: that never changes, so each is counted once."""
 
     def __init__(self) -> None:
-        self.parts = dict.fromkeys(("complete", "pruned", "failed", LOST, "running", TESTING), 0.0)
+        kinds = ("complete", "pruned", "failed", LOST, "running", CONFIRMING, TESTING)
+        self.parts = dict.fromkeys(kinds, 0.0)
         self.ended: list[float] = []
         self.gpus = False
         self._seen: set[int] = set()
@@ -77,7 +73,7 @@ class Past:
             _add(self.parts, jobs, trial, 0.0)
             self.gpus = self.gpus or bool(trial.device)
             if trial.part == SEARCH:
-                self.ended.append(_cost(jobs, trial, 0.0))
+                self.ended.append(cost(jobs, trial, 0.0))
 
 
 def spent(
@@ -98,31 +94,9 @@ def spent(
     return Spent(parts, None, gpus, past.ended)
 
 
-def afford(
-    study: Study, trials: Sequence[Trial], use: Spent | None, parts: int, now: float
-) -> Afford:
-    """What may still begin: what is running is let end, and the winner's `parts` come first.
-
-    A trial is taken to cost the mean of the finished ones and its part of the idle hours; a
-    running one to go on as those did that lasted as long, or else as long again.
-    """
-    if study.gpu_hours is None or use is None:
-        return Afford()
-    jobs, ended = study.jobs, np.sort(np.asarray(use.ended, float))
-    open_ = [t for t in trials if t.part == SEARCH and not t.state.finished]
-    running = [_cost(jobs, t, now) for t in open_ if t.state is State.RUNNING]
-    begun = max(1, len(ended) + len(running))
-    mean = float(ended.mean()) if len(ended) else 2 * sum(running) / begun
-    each = mean + (use.idle or 0.0) / begun
-    left = study.gpu_hours - use.total - _rest(np.array(running), ended)
-    won = best(study, trials)
-    of_winner = _cost(jobs, won, now) if won else each
-    tests = [t for t in trials if won and t.of == won.number]
-    so_far = [_cost(jobs, t, now) for t in tests if t.state is not State.WAITING]
-    # Tests that cost less than was put by leave nothing for the search: its winner is final.
-    search_left = left + sum(so_far) - max(sum(so_far), of_winner * parts)
-    goes_on = [max(0.0, of_winner - _cost(jobs, t, now)) for t in tests if not t.state.finished]
-    return Afford(_times(search_left, each), _times(left - sum(goes_on), of_winner))
+def cost(jobs: Jobs, trial: Trial, now: float) -> float:
+    """Hours that a trial has used, its lost attempts included."""
+    return _share(jobs, trial) * (_seconds(trial, now) + trial.lost_seconds)
 
 
 def spent_lines(table: Mapping[str, Any], budget: float | None) -> list[str]:
@@ -166,13 +140,13 @@ def _add(parts: dict[str, float], jobs: Jobs, trial: Trial, now: float) -> None:
     share = _share(jobs, trial)
     parts[LOST] += share * trial.lost_seconds
     if trial.state is not State.WAITING:
-        parts[_KINDS[trial.state] if trial.part == SEARCH else TESTING] += share * _seconds(
-            trial, now
-        )
+        parts[_kind(trial)] += share * _seconds(trial, now)
 
 
-def _cost(jobs: Jobs, trial: Trial, now: float) -> float:
-    return _share(jobs, trial) * (_seconds(trial, now) + trial.lost_seconds)
+def _kind(trial: Trial) -> str:
+    if trial.part == SEARCH:
+        return _KINDS[trial.state]
+    return CONFIRMING if trial.part.startswith(CONFIRM) else TESTING
 
 
 def _seconds(trial: Trial, now: float) -> float:
@@ -186,21 +160,3 @@ def _share(jobs: Jobs, trial: Trial) -> float:
     if jobs.executor == "slurm":
         return (gpus_asked(jobs.slurm) or 1) / jobs.workers_per_gpu / 3600
     return (1 / jobs.workers_per_gpu if trial.device else 1.0) / 3600
-
-
-def _rest(running: Costs, ended: Costs) -> float:
-    """What running trials are expected to take yet, from what each took so far.
-
-    `ended` are the costs of finished ones, sorted.
-    """
-    if not len(running):
-        return 0.0
-    longer = len(ended) - np.searchsorted(ended, running, side="right")  # (running,)
-    sums = np.append(np.cumsum(ended[::-1])[::-1], 0.0)[len(ended) - longer]
-    rest = np.where(longer > 0, sums / np.maximum(longer, 1) - running, running)
-    return float(rest.sum())
-
-
-def _times(hours: float, each: float) -> float:
-    """How often a cost fits; without a known one for as long as anything is left."""
-    return hours / each if each > 0 else math.inf if hours > 0 else 0.0

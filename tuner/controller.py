@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from jobs import files
-from jobs.contract import SEARCH, Claim, Proposal, State, View
+from jobs.contract import SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
-from jobs.reasons import NO_TRACE
+from jobs.reasons import CANCELLED, NO_TRACE
 from jobs.scratch import Prepared
 from models.defaults import OURS
-from tuner import pace, samplers, warm
-from tuner.budget import Ledger, Spent, afford
+from tuner import looks, pace, samplers, warm
+from tuner.afford import afford
+from tuner.budget import Ledger, Spent
+from tuner.confirm import TEST, Due
 from tuner.digest import Digest
-from tuner.plan import best, plan, used_up
+from tuner.plan import plan, used_up
 from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
@@ -58,6 +60,7 @@ class Controller:
         scratch = Prepared(store.path) if prunes else None
         data = self.study.load_data(scratch) if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
+        self._resumes = data is not None and data.resumes_search(TEST)
         self.ledger = Ledger(store)
         self.pruner = Pruner(store.folder, self.study, data)
         default = _GRACE_SHARED if executor.shared else _GRACE_LOCAL
@@ -84,7 +87,7 @@ class Controller:
         trials = self.store.trials(view)
         self.digest.extend(view.finished)
         spent = None if self.study.gpu_hours is None else self.ledger.spent(trials)
-        self._sign(trials, spent)
+        self._sign(trials, spent, slots)
         self.pruner.publish(trials, view)
         stopped = self.store.folder.stopping() or self._hopeless(trials)
         if stopped:
@@ -93,7 +96,7 @@ class Controller:
             return Status(trials, slots)
         workers = min(self.study.jobs.n_workers, self.executor.capacity)
         self._pace = pace.measured(self._periods, trials, workers)
-        reach = afford(self.study, trials, spent, len(self.parts), time.time())
+        reach = afford(self.study, trials, spent, self.parts, time.time(), resumes=self._resumes)
         todo = plan(
             self.study, trials, slots, self.parts, self.executor.capacity,
             pace=self._pace, afford=reach,
@@ -102,7 +105,7 @@ class Controller:
             self.store.hold(todo.hold)
         self._propose(todo.propose, trials, view)
         self._note_period()
-        self._propose_parts(todo.parts, trials, view)
+        self._propose_due(todo.due, view)
         if todo.submit:
             try:
                 self.executor.submit(todo.submit)
@@ -216,13 +219,15 @@ class Controller:
             Proposal(number, params, seed, origin, pending=tuple(pending), time=time.time())
         )
 
-    def _propose_parts(self, parts: Sequence[str], trials: Sequence[Trial], view: View) -> None:
-        won = best(self.study, trials) if parts else None
-        for number, part in enumerate(parts, start=view.size):
-            assert won is not None  # parts are due for a winner only
+    def _propose_due(self, due: Sequence[Due], view: View) -> None:
+        """Publish what follows the search; a look at the test part is written down before it."""
+        for number, each in enumerate(due, start=view.size):
+            if not trains_the_search(each.part):
+                looks.note(self.store.path, each.part, number, each.of, each.seed)
             proposal = Proposal(
-                number, won.params, won.seed, part, part=part, of=won.number, time=time.time()
-            )
+                number, each.params, each.seed, each.part, part=each.part, of=each.of,
+                time=time.time(),
+            )  # fmt: skip
             if not self.store.folder.propose(proposal):
                 return
 
@@ -239,7 +244,8 @@ class Controller:
     def _hopeless(self, trials: Sequence[Trial]) -> str:
         """Why going on would only waste GPU-hours, written down as the wish to stop."""
         done = () if self._works else (t for t in trials if t.state.finished)
-        new = [trial for trial in done if trial.number not in self._known]
+        of_itself = (trial for trial in done if trial.reason != CANCELLED)
+        new = [trial for trial in of_itself if trial.number not in self._known]
         reasons = {t.reason if t.state is State.FAIL else "" for t in new}
         self._works = self._works or len(reasons) > 1 or "" in reasons
         why = ""
@@ -251,7 +257,7 @@ class Controller:
             self.store.stop(why)
         return why
 
-    def _sign(self, trials: Sequence[Trial], spent: Spent | None) -> None:
+    def _sign(self, trials: Sequence[Trial], spent: Spent | None, slots: Slots | None) -> None:
         self.store.sign_of_life(
             {
                 "host": socket.gethostname(),
@@ -260,6 +266,7 @@ class Controller:
                 "time": time.time(),
                 "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
+                "jobs": slots and slots.words,
                 "spent": spent and spent.table(),
                 "pruner_off": self.pruner.off,
             }

@@ -35,13 +35,13 @@ def dependence(study: Study, result: Any, names: Collection[str]) -> Figure:
     figure, ax = canvas(shown, title, _NOTE)
     trials = np.array([scale.place(_column(result, scale)) for scale in shown])  # (scale, trial)
     best = int(np.argmin(result.func_vals))
-    curves = [study.sign * _mean(result, [scale]) for scale in shown]
+    curves = [study.sign * mean(result, [scale]) for scale in shown]
     ends = min(curve.min() for curve in curves), max(curve.max() for curve in curves)
     for i, (scale, curve) in enumerate(zip(shown, curves, strict=True)):
         x, y = corner(i, i, n)
         _curve(ax, scale, curve, ends, (x, y))
         ax.plot([x + trials[i, best]] * 2, [y, y + 1], color=RED, lw=0.9, ls=(0, (4, 3)))
-    maps = {(i, j): _mean(result, [shown[i], shown[j]]) for i, j, _ in below(n)}
+    maps = {(i, j): mean(result, [shown[i], shown[j]]) for i, j, _ in below(n)}
     low = min((found.min() for found in maps.values()), default=0.0)
     high = max((found.max() for found in maps.values()), default=0.0)
     for i, j, (x, y) in below(n):
@@ -52,7 +52,7 @@ def dependence(study: Study, result: Any, names: Collection[str]) -> Figure:
     return figure
 
 
-def _mean(result: Any, shown: Sequence[Scale]) -> Array:
+def mean(result: Any, shown: Sequence[Scale]) -> Array:
     """The loss expected over a grid of one or two parameters: (value,) or (value, value)."""
     columns = [_index(result, scale) for scale in shown]
     grids = [scale.grid(_GRID) for scale in shown]
@@ -63,8 +63,8 @@ def _mean(result: Any, shown: Sequence[Scale]) -> Array:
             given = dict(zip(columns, values, strict=True))
             points.append([given.get(column, value) for column, value in enumerate(trial)])
     expected = result.models[-1].predict(result.space.transform(points))
-    mean: Array = expected.reshape(*map(len, grids), len(others)).mean(axis=-1)
-    return mean
+    average: Array = expected.reshape(*map(len, grids), len(others)).mean(axis=-1)
+    return average
 
 
 def _column(result: Any, scale: Scale) -> list[Any]:

@@ -26,6 +26,7 @@ ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of li
 _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
 _SCREEN = 16  # lines of an error that a user reads
 FINISHED = "finished"  # the wish to stop of a run that has come to its end
+PAUSED = "paused"  # the wish to stop of somebody who means to go on
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 
 
@@ -109,6 +110,8 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
             time.sleep(controller.pause())
     if status.stopped == FINISHED:
         print("another controller has ended this run", file=sys.stderr)
+    elif status.stopped == PAUSED:
+        print(f"paused; to go on: {resume_line(store)}", file=sys.stderr)
     elif status.stopped:
         print(_verdict(store, status), file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from jobs.contract import State
-from tuner.plan import best, loss
+from tuner.confirm import loss, winner
 from tuner.results import searched
 from tuner.space import Categorical, Int, Parameter, Space
 from tuner.study import Study
@@ -90,7 +90,8 @@ def text(value: Any) -> str:
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return shortened(str(value).lower() if isinstance(value, bool) else str(value), 12)
+    word = str(value).lower() if isinstance(value, bool) else str(value)
+    return word if len(word) <= 12 else f"{word[:11]}…"
 
 
 def corner(row: int, column: int, rows: int) -> tuple[float, float]:
@@ -128,26 +129,26 @@ def _ticks(ax: Axes, scale: Scale, at: tuple[float, float], size: float, beside:
     for place, label in ticks:
         edge = "left" if place < 0.1 else "right" if place > 0.9 else "center"
         turned = {"rotation": 90, "ha": "center"} if upright else {"ha": edge}
-        ax.text(at[0] + place, -0.05, label, size=size, va="top", **turned)
+        ax.text(at[0] + place, -0.05, shortened(label), size=size, va="top", **turned)
         if beside:
             level = {"left": "bottom", "right": "top"}.get(edge, "center")
-            ax.text(-0.05, at[1] + place, label, size=size, ha="right", va=level)
+            ax.text(-0.05, at[1] + place, shortened(label), size=size, ha="right", va=level)
 
 
 def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
     """Where the search looked: histograms on the diagonal, every pair of parameters below it."""
     rows = searched(trials)
     shown = scales(study.space, list(study.space.parameters)[:MOST])
-    note = "dark: the better trials · light: the worse · ✕ failed · ◇ pruned · ★ best"
+    note = "dark: the better trials · light: the worse · ✕ failed · ◇ pruned · ★ winner"
     figure, ax = canvas(shown, f"{shortened(study.name)}: where the search looked", note)
     places = {s.name: s.place([t.params.get(s.name) for t in rows]) for s in shown}
-    won = best(study, rows)
+    won = winner(study, trials)
     losses = np.array([loss(study, t) for t in rows])
     order = [i for i in np.argsort(-losses) if np.isfinite(losses[i])]  # the best on top
     ranks = np.linspace(1, 0, len(order))
     failed = [i for i, t in enumerate(rows) if t.state is State.FAIL]
     pruned = [i for i, t in enumerate(rows) if t.state is State.PRUNED]
-    winner = [i for i, t in enumerate(rows) if t is won]
+    star = [i for i, t in enumerate(rows) if t is won]
     size = 26 * min(1, 6 / len(shown)) * min(1.0, (60 / (len(rows) + 1)) ** 0.5) + 3
     for i, j, (x, y) in below(len(shown)):
         across, up = (  # (trial,)
@@ -156,7 +157,7 @@ def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
         ax.scatter(across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.7)
         ax.scatter(across[order], up[order], size, ranks, cmap=SHADES, lw=0)
         ax.scatter(across[failed], up[failed], size, RED, marker="x", lw=0.8)
-        ax.scatter(across[winner], up[winner], 110, RED, marker="*", ec="white", lw=0.6)
+        ax.scatter(across[star], up[star], 110, RED, marker="*", ec="white", lw=0.6)
     for i, scale in enumerate(shown):
         x, y = corner(i, i, len(shown))
         _histogram(ax, places[scale.name], len(scale.levels) or 10, (x, y))

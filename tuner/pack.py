@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs import archive, files
-from jobs.contract import SEARCH
+from jobs.contract import trains_the_search
 from jobs.folder import RunFolder
 from tuner import drive
 from tuner.cli import guarded
+from tuner.confirm import TEST
 from tuner.space import BadInput
 from tuner.store import Store
 
 _EXAMPLE = "example: python -m tuner.pack runs/pm25"
 _BUNDLE = "packed.tar"  # logs, and weights that no command reads
-_READ = (SEARCH, "test")  # parts of the search whose weights commands read
 
 
 def pack(store: Store) -> None:
@@ -95,7 +95,7 @@ def _bundle(store: Store) -> None:
     """Put the logs, and the weights of models that only tested the search, into one archive."""
     folder, target = store.folder, store.path / _BUNDLE
     logs = [path for path in folder.jobs.rglob("*") if path.is_file() and not path.is_symlink()]
-    parts = {trial.number for trial in store.trials() if trial.part not in _READ}
+    parts = {t.number for t in store.trials() if not (trains_the_search(t.part) or t.part == TEST)}
     weights = [folder.weights / name for name in files.names(folder.weights)]
     paths = [*logs, *(path for path in weights if int(path.name.split(".")[0]) in parts)]
     if paths:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.contract import SEARCH, State
+from jobs.contract import CONFIRM, SEARCH, State
 from jobs.executor import Slots
 from jobs.reasons import CANCELLED, NOBODYS_FAULT, OUT_OF_MEMORY
+from tuner.confirm import Due, runs_due, tests_due, whole_rounds
 from tuner.pace import UNMEASURED, Pace, stock
 from tuner.study import Study
 from tuner.trial import Trial
@@ -19,9 +20,10 @@ _MANY = 10**9  # more trials than any study has
 
 @dataclass(frozen=True, slots=True)
 class Afford:
-    """How many trials of the search, and parts of its winner, the budget still lets begin."""
+    """How many trials of the search, and of what follows it, the budget still lets begin."""
 
     trials: float = math.inf  # those among them that wait to be claimed
+    runs: float = math.inf  # with fresh seeds
     parts: float = math.inf
 
 
@@ -31,7 +33,7 @@ class Plan:
 
     hold: range = range(0)  # numbers that nobody may claim: the budget does not reach for them
     propose: int = 0  # new points to ask the sampler for
-    parts: tuple[str, ...] = ()  # of the winner, to be trained after the search
+    due: tuple[Due, ...] = ()  # after the search: fresh seeds of the best, or the winner's parts
     submit: int = 0  # new workers
     finished: bool = False  # nothing is left to do
 
@@ -46,7 +48,7 @@ def plan(
     pace: Pace = UNMEASURED,
     afford: Afford = Afford(),
 ) -> Plan:
-    """Fill the slots, keep the stock of waiting trials shallow, and end with the winner's parts.
+    """Fill the slots, keep the stock of waiting trials shallow; confirm, and test the winner.
 
     `parts` are those that the data set has for a winner. Without an answer about slots nothing is
     submitted: a job too many costs a GPU.
@@ -65,7 +67,7 @@ def plan(
     propose = max(0, min(left, room - len(open_)))
     searched = asked >= study.n_trials or afford.trials < 1
     over = searched and not search
-    due = _parts_due(study, trials, parts)[: _whole(afford.parts)] if over else ()
+    due = _due(study, trials, open_, parts, afford) if over else ()
     wanted = min(workers, len(open_) + left + len(due))
     submit = 0 if slots is None else max(0, wanted - slots.workers)
     return Plan(hold, propose, due, submit, searched and not open_ and not due)
@@ -80,29 +82,6 @@ def _room(first: int, running: int, slots: Slots | None, workers: int, pace: Pac
     at_work = 0 if slots is None else min(workers, slots.workers - slots.queued)
     deep = stock(workers, pace)
     return max(max(running, at_work) + deep, min(workers + deep, first))
-
-
-def best(study: Study, trials: Sequence[Trial]) -> Trial | None:
-    """The best complete trial of the search; None before there is one with a finite value.
-
-    Of equal ones, as accuracies often are, the one that reported the lowest `loss`, then the
-    earliest.
-    """
-    complete, extreme = State.COMPLETE, min if study.sign > 0 else max
-    values = [t.value for t in trials if t.state is complete and t.part == SEARCH]
-    finite = filter(math.isfinite, (value for value in values if value is not None))
-    target = extreme(finite, default=math.nan)
-    level = [t for t in trials if t.value == target and math.isfinite(loss(study, t))]
-    if len(level) == 1:
-        return level[0]
-    return min(level, key=lambda trial: (_lowest_reported(trial), trial.number), default=None)
-
-
-def loss(study: Study, trial: Trial) -> float:
-    """What is to be minimised; NaN unless the trial is a complete one of the search."""
-    if trial.state is not State.COMPLETE or trial.part != SEARCH or trial.value is None:
-        return math.nan
-    return study.sign * trial.value
 
 
 def used_up(attempts: Sequence[tuple[str, bool]]) -> bool:
@@ -133,15 +112,11 @@ def _whole(times: float) -> int:
     return int(min(max(0.0, times), float(_MANY)))
 
 
-def _parts_due(study: Study, trials: Sequence[Trial], parts: Sequence[str]) -> tuple[str, ...]:
-    """The winner's parts that were never proposed."""
-    won = best(study, trials)
-    if won is None:
-        return ()
-    have = {trial.part for trial in trials if trial.of == won.number}
-    return tuple(part for part in parts if part not in have)
-
-
-def _lowest_reported(trial: Trial) -> float:
-    losses = (epoch.get("loss") for epoch in trial.curve)
-    return min((value for value in losses if value is not None), default=math.inf)
+def _due(
+    study: Study, trials: Sequence[Trial], open_: Sequence[Trial], parts: Sequence[str], can: Afford
+) -> tuple[Due, ...]:
+    """What follows the search: first the runs with fresh seeds, and once they ended the tests."""
+    again = whole_rounds(runs_due(study, trials), _whole(can.runs))
+    if again or any(trial.part.startswith(CONFIRM) for trial in open_):
+        return tuple(again)
+    return tuple(tests_due(study, trials, parts)[: _whole(can.parts)])

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jobs.contract import State
-from tuner.plan import best, loss
+from tuner import confirm
+from tuner.confirm import best, loss, winner
 from tuner.results import chosen_epoch, metric, searched
 from tuner.study import Study
 from tuner.style import BLUE, INK, NOTHING, ORANGE, PALE, RED, TOO_FEW, empty, shortened
@@ -25,19 +26,19 @@ _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 def process(study: Study, trials: Sequence[Trial]) -> Figure:
     """Every trial's value over its number, and the best so far."""
     rows = searched(trials)
-    winner = best(study, rows)
-    if winner is None:
+    won = winner(study, trials)
+    if won is None:
         return empty(NOTHING)
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     ax = figure.subplots()
-    values = np.array([_value(study, t) for t in rows])
+    values = np.array([value_of(study, t) for t in rows])
     numbers = np.array([t.number for t in rows])
     complete, pruned, failed = (
         np.array([t.state is state for t in rows])
         for state in (State.COMPLETE, State.PRUNED, State.FAIL)
     )
-    reached = study.sign * loss(study, winner)
-    low, high = _fences(values[(complete | pruned) & np.isfinite(values)], reached)
+    reached = study.sign * loss(study, won)
+    low, high = fences(values[(complete | pruned) & np.isfinite(values)], reached)
     off = complete & ((values < low) | (values > high))
     values = np.clip(values, low, high)
     size = 34 if len(rows) <= _MANY else 14
@@ -55,9 +56,9 @@ def process(study: Study, trials: Sequence[Trial]) -> Figure:
         transform=ax.get_xaxis_transform(), zorder=3,
     )  # fmt: skip
     ax.step(numbers, best_so_far(study, rows), color=INK, lw=1.4, where="post", label="best so far")
-    label = f"best: {reached:.4g} in trial {winner.number}"
+    label = f"{_word(study, trials)}: {reached:.4g} in trial {won.number}"
     star: dict[str, Any] = {"s": 190, "color": RED, "ec": "white", "zorder": 4}
-    ax.scatter([winner.number], [reached], marker="*", label=label, **star)
+    ax.scatter([won.number], [reached], marker="*", label=label, **star)
     ax.set(xlabel="trial", ylabel=_value_name(study), xlim=(-0.5, max(1, numbers[-1]) + 0.5))
     ax.set_title(f"{shortened(study.name)}: what each trial reached", pad=10)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -92,6 +93,39 @@ def convergence(study: Study, trials: Sequence[Trial]) -> Figure:
     return figure
 
 
+def confirming(study: Study, trials: Sequence[Trial]) -> Figure:
+    """The candidates by their fresh seeds, the best above, beside what the search saw of them."""
+    found = confirm.ranking(study, trials)
+    if not found:
+        return empty("No candidate is confirmed yet.")
+    figure = Figure(figsize=(8, 1.7 + 0.42 * len(found)), layout="constrained")
+    ax = figure.subplots()
+    marks: dict[str, dict[str, Any]] = {
+        "one fresh seed": {"s": 22, "color": BLUE, "alpha": 0.6, "lw": 0, "zorder": 4},
+        "searched value": {"s": 44, "fc": "none", "ec": ORANGE, "lw": 1.4, "zorder": 4},
+    }
+    for place, one in enumerate(found):
+        ax.scatter(one.values, [place] * len(one.values), **marks["one fresh seed"])
+        seen = study.sign * loss(study, one.trial)
+        ax.scatter([seen], [place], **marks["searched value"])
+        if one.values:
+            error = np.nan_to_num(one.error)
+            ax.errorbar(
+                one.mean, place, xerr=error, fmt="|", color=INK, ms=13, mew=2, capsize=4, zorder=3
+            )
+    for label, mark in marks.items():
+        ax.scatter([], [], label=label, **mark)
+    ax.errorbar([], [], xerr=[], fmt="|", color=INK, ms=13, mew=2, label="mean ± standard error")
+    names = [f"trial {one.trial.number}{' (failed)' * bool(one.failed)}" for one in found]
+    ax.set_yticks(range(len(found)), names)
+    ax.set_ylim(len(found) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel=_value_name(study))
+    ax.set_title(f"{shortened(study.name)}: the best, trained again with fresh seeds", pad=10)
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
+    return figure
+
+
 def importance(study: Study, shares: Mapping[str, tuple[float, float]], method: str) -> Figure:
     """How much each parameter matters: `shares` are a mean and its error by name."""
     if not shares:
@@ -117,14 +151,19 @@ def best_so_far(study: Study, rows: Sequence[Trial]) -> Array:
     return study.sign * np.fmin.accumulate(losses)
 
 
-def _value(study: Study, trial: Trial) -> float:
+def _word(study: Study, trials: Sequence[Trial]) -> str:
+    """What the starred trial is: with fresh seeds it need not have the best searched value."""
+    return "winner" if confirm.confirmed(study, trials) else "best"
+
+
+def value_of(study: Study, trial: Trial) -> float:
     """A trial's value; of a pruned one without, the best of its epochs; NaN if there is none."""
     if trial.value is not None:
         return trial.value
     return chosen_epoch(study, trial).get(metric(study), np.nan)
 
 
-def _fences(values: Array, winner: float) -> tuple[float, float]:
+def fences(values: Array, winner: float) -> tuple[float, float]:
     """What is shown of the values: all but the far outliers, and always the best."""
     first, third = np.quantile(values, [0.25, 0.75])
     reach = _FENCES * (third - first)

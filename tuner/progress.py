@@ -7,9 +7,9 @@ from typing import TextIO, final
 
 from tqdm import tqdm
 
-from jobs.contract import SEARCH, State
+from jobs.contract import SEARCH, State, trains_the_search
+from tuner import confirm
 from tuner.controller import Status
-from tuner.plan import best
 from tuner.study import Study
 from tuner.trial import Trial, counts
 
@@ -70,9 +70,8 @@ class Progress:
 def describe(study: Study, status: Status) -> str:
     """One line: best so far, running, waiting, failed, and why jobs are queued."""
     states = counts(status.trials)
-    won = best(study, status.trials)
     words = [
-        "best –" if won is None or won.value is None else f"best {won.value:.6g} (#{won.number})",
+        _best(study, status.trials),
         f"{states[State.RUNNING]} running",
         f"{states[State.WAITING]} waiting",
     ]
@@ -82,13 +81,22 @@ def describe(study: Study, status: Status) -> str:
         words.append(f"{states[State.FAIL]} failed")
     if status.spent:
         words.append(f"{status.spent.total:.3g} of {study.gpu_hours:g} {status.spent.unit}")
-    if [t for t in status.trials if t.part != SEARCH and not t.state.finished]:
+    if again := confirm.progress(status.trials):
+        words.append(again)
+    if [t for t in status.trials if not trains_the_search(t.part) and not t.state.finished]:
         words.append("testing the winner")
     if status.slots is None:
         words.append("Slurm does not answer")
     elif status.slots.waiting_for:
         words.append(f"queued: {status.slots.waiting_for}")
     return "  ".join(words)
+
+
+def _best(study: Study, trials: Sequence[Trial]) -> str:
+    if found := confirm.confirmed(study, trials):
+        return f"best {found} (#{found.trial.number}, confirmed)"
+    won = confirm.winner(study, trials)
+    return "best –" if won is None or won.value is None else f"best {won.value:.6g} (#{won.number})"
 
 
 def _news(status: Status) -> object:

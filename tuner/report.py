@@ -12,29 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from jobs import files
-from jobs.contract import State
+from jobs.contract import State, trains_the_search
 from jobs.scratch import Prepared
 from models.defaults import OURS
-from tuner import baselines, surrogate
+from tuner import baselines, confirm, confirmation, looks, surrogate
 from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.cli import guarded
+from tuner.confirm import best, winner
 from tuner.dependence import dependence
 from tuner.known import known
 from tuner.matrix import evaluations
-from tuner.plan import best
-from tuner.plots import convergence, importance, process
+from tuner.plots import confirming, convergence, importance, process
 from tuner.results import (
     chosen_epoch,
     csv,
     metric,
     minimised,
-    parts,
     searched,
     stopped_early,
     table,
 )
 from tuner.space import BadInput
 from tuner.store import Store
+from tuner.study import Study
 from tuner.style import png
 from tuner.trial import Trial
 from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines
@@ -59,7 +59,9 @@ def refresh(store: Store) -> None:
     """Write what is cheap: the table, and the figures that need no surrogate."""
     trials = store.trials()
     _cheap(store, trials)
-    _save(store, "best.json", _document(store, trials, Tested(missing="the search goes on")))
+    test = Tested(missing="the search goes on")
+    _save(store, "best.json", _document(store, trials, test))
+    _page(store, trials, test)
 
 
 def write(store: Store) -> None:
@@ -69,12 +71,13 @@ def write(store: Store) -> None:
     _surrogate(store, trials)
     test = tested(store, trials)
     _save(store, "best.json", _document(store, trials, test))
+    _page(store, trials, test)
     print("\n".join(summary(store, trials, test)))
 
 
 def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     """The report in words."""
-    study, winner = store.study, best(store.study, trials)
+    study, won = store.study, winner(store.study, trials)
     states = Counter(_STATES.get(t.state, t.state.lower()) for t in searched(trials))
     counts = ", ".join(f"{n} {state}" for state, n in states.items()) or "none yet"
     text = [f"{study.name}: {len(searched(trials))} trials ({counts})"]
@@ -85,23 +88,47 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
         text.append(f"No trial was pruned: {off}.")
     elif saved := stopped_early(study, trials):
         text.append(saved)
-    if winner is None:
+    if won is None:
         return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
     if shares := known(study, trials):
         text.append(
             f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
             f" point; {shares.when_trained:.0%} were there when its training began."
         )
-    text.append(f"Best validation {metric(study)}: {winner.value:.6g} (trial {winner.number})")
-    width = max((len(name) for name in winner.params), default=0)
-    text += [f"  {name:<{width}}  {_short(value)}" for name, value in winner.params.items()]
+    text += _winner(study, trials, won)
+    text += confirmation.lines(study, trials)
     if test.verdict:
-        text += [f"Test part, scored once (trial {test.verdict.number})", *lines(test.verdict)]
+        text += [_tests(test.verdict), *lines(test.verdict)]
+        text += _untested(test.verdict, confirm.models(study, trials))
     if test.left_out:
         text += group_lines(test.left_out, test.groups)
     if test.missing:
         text.append(f"No test score: {test.missing}.")
+    text += looks.lines(store.path, trials)
     return [*text, *_spending(store, trials), _figures(store)]
+
+
+def _winner(study: Study, trials: Sequence[Trial], won: Trial) -> list[str]:
+    """Its score on validation, by fresh seeds where there are any, and its parameters."""
+    text = f"Best validation {metric(study)}: {won.value:.6g} (trial {won.number})"
+    if found := confirm.confirmed(study, trials):
+        seeds = f"{len(found.values)} fresh seed{'s' * (len(found.values) > 1)}"
+        text = f"Winner: trial {won.number}, validation {metric(study)} "
+        text += f"{found} over {seeds}"
+    width = max((len(name) for name in won.params), default=0)
+    return [text, *(f"  {name:<{width}}  {_short(value)}" for name, value in won.params.items())]
+
+
+def _tests(verdict: Verdict) -> str:
+    numbers = ", ".join(map(str, verdict.numbers))
+    if len(verdict.numbers) == 1:
+        return f"Test part, scored once (trial {numbers})"
+    return f"Test part, scored once by each of the winner's fresh seeds (trials {numbers})"
+
+
+def _untested(verdict: Verdict, models: Sequence[Trial]) -> list[str]:
+    left = len(models) - len(verdict.numbers)
+    return [f"{left} of the winner's {len(models)} models have no test score."] if left else []
 
 
 def _figures(store: Store) -> str:
@@ -114,12 +141,20 @@ def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
     return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
 
 
+def _page(store: Store, trials: Sequence[Trial], test: Tested) -> None:
+    from tuner.page.build import build  # noqa: PLC0415 - it needs what is above
+
+    _save(store, "index.html", build(store, trials, test, Ledger(store).spent(trials).table()))
+
+
 def _cheap(store: Store, trials: Sequence[Trial]) -> None:
     study = store.study
     _save(store, "bayesian_optimization_results.csv", csv(table(study, trials)))
     _save(store, "optimization_process.png", png(process, study, trials))
     _save(store, "convergence_curve.png", png(convergence, study, trials))
     _save(store, "parameter_evaluations.png", png(evaluations, study, trials))
+    if confirm.ranking(study, trials):
+        _save(store, "confirmation.png", png(confirming, study, trials))
 
 
 def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
@@ -138,30 +173,42 @@ def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
 
 def tested(store: Store, trials: Sequence[Trial]) -> Tested:
     """The winner against the baselines, as far as its parts are trained."""
-    study, winner = store.study, best(store.study, trials)
-    trained = parts(winner, trials) if winner else {}
+    study = store.study
+    trained = _trained(study, trials)
     if study.train != OURS or not study.data:
         return Tested(missing="only our own training on [data] has a test part")
     if not trained:
-        return Tested(missing=_why_untested(winner, trials))
+        return Tested(missing=_why_untested(study, trials))
     try:
         data = study.load_data(Prepared(store.path))
     except BadInput as error:
         return Tested(missing=str(error))
     assert data is not None  # see above
     spec = {"data": study.data, "hash": store.run["study"].get("data_hash")}
-    rivals = baselines.cached(store.folder.report / "baselines.json", spec, data)
+    rivals = baselines.cached(
+        store.folder.report / "baselines.json", spec, data,
+        lambda: looks.note(store.path, looks.BASELINES),
+    )  # fmt: skip
     left = leave_one_out(trained, rivals)
     groups = len(rivals) - 1
     if "test" not in trained:
-        return Tested(None, left, groups, _why_untested(winner, trials))
+        return Tested(None, left, groups, _why_untested(study, trials))
     verdict = judge(store.folder, study, trained["test"], data.task, rivals["test"])
-    gone = store.folder.predictions(trained["test"].number)
+    gone = store.folder.predictions(trained["test"][0].number)
     return Tested(verdict, left, groups, "" if verdict else f"{gone} is gone")
 
 
-def _why_untested(winner: Trial | None, trials: Sequence[Trial]) -> str:
-    tests = [t for t in trials if winner and t.of == winner.number and t.part == "test"]
+def _trained(study: Study, trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """The complete tests of the winner, by their part."""
+    found = {
+        part: [t for t in tests if t.state is State.COMPLETE]
+        for part, tests in confirm.tests(study, trials).items()
+    }
+    return {part: tests for part, tests in found.items() if tests}
+
+
+def _why_untested(study: Study, trials: Sequence[Trial]) -> str:
+    tests = confirm.tests(study, trials).get(confirm.TEST, [])
     failed = [t for t in tests if t.state is State.FAIL]
     if failed:
         return f"the winner's test failed in trial {failed[-1].number} ({failed[-1].reason})"
@@ -170,30 +217,36 @@ def _why_untested(winner: Trial | None, trials: Sequence[Trial]) -> str:
 
 def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
     """best.json: the winner, its scores, and the files that each number came from."""
-    study, winner = store.study, best(store.study, trials)
-    if winner is None:
+    study, won = store.study, winner(store.study, trials)
+    if won is None:
         return b"{}"
     found: dict[str, Any] = {
         "study": study.name,
-        "number": winner.number,
-        "value": winner.value,
+        "number": won.number,
+        "value": won.value,
         "metric": metric(study),
         "direction": study.direction,
-        "params": winner.params,
+        "params": won.params,
         "fixed": study.fixed,
-        "seed": winner.seed,
-        "validation": {**chosen_epoch(study, winner), "from": _sources(store, winner)},
+        "seed": won.seed,
+        "validation": {**chosen_epoch(study, won), "from": _sources(store, won)},
+        "confirmed": confirmation.document(study, trials),
         "test": None,
         "leave_one_out": None,
     }
-    trained = parts(winner, trials)
+    trained = _trained(study, trials)
+    if again := found["confirmed"]:
+        runs = confirm.models(study, trials)
+        again["from"] = [path for t in runs for path in _sources(store, t)]
     if verdict := test.verdict:
         methods = {name: baselines.METHODS[name] for name in verdict.rivals}
-        found["test"] = asdict(verdict) | {"from": _sources(store, trained["test"])}
+        scored = [t for t in trained["test"] if t.number in verdict.numbers]
+        found["test"] = asdict(verdict) | {"standard_error": verdict.error}
+        found["test"] |= {"from": [path for t in scored for path in _sources(store, t)]}
         found["test"] |= {"methods": methods, "sentence": verdict.sentence}
     if left := test.left_out:
         found["leave_one_out"] = asdict(left) | {
-            "from": [_sources(store, t)[0] for part, t in trained.items() if part != "test"]
+            "from": [_sources(store, t[0])[0] for part, t in trained.items() if part != "test"]
         }
     return json.dumps(_finite(found), indent=2, allow_nan=False).encode()
 
@@ -201,7 +254,7 @@ def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
 def _sources(store: Store, trial: Trial) -> list[str]:
     """The files of the run that hold a trial's numbers."""
     paths = [store.folder.source(trial.number)]
-    if trial.part != "search":
+    if not trains_the_search(trial.part):
         paths.append(store.folder.predictions(trial.number))
     return [str(path.relative_to(store.folder.path)) for path in paths]
 

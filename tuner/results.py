@@ -10,8 +10,8 @@ import pandas as pd
 
 from jobs import rungs
 from jobs.contract import SEARCH, State
+from tuner.confirm import loss
 from tuner.known import there_at_start
-from tuner.plan import loss
 from tuner.space import Categorical, Int
 from tuner.study import Study
 from tuner.trial import Trial
@@ -29,11 +29,6 @@ def minimised(study: Study, trials: Sequence[Trial]) -> list[Trial]:
     """The search with every value turned so that less is better, as a surrogate wants it."""
     sign = 1 if study.direction == "minimize" else -1
     return [t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)]
-
-
-def parts(winner: Trial, trials: Sequence[Trial]) -> dict[str, Trial]:
-    """The complete trials that tested the winner, by their part: "test", "leave:<group>"."""
-    return {t.part: t for t in trials if t.of == winner.number and t.state is State.COMPLETE}
 
 
 def metric(study: Study) -> str:

@@ -48,6 +48,25 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirm:
+    """How the winner is chosen: the best `top` are trained again with `seeds` fresh seeds each."""
+
+    top: int = 5
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        checks.whole("confirm.top", self.top, 1)
+        checks.whole("confirm.seeds", self.seeds, 1)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> "Confirm | None":
+        """The record of a `[confirm]` table, None for `top = 0`; raises BadInput."""
+        checks.known_keys(cls, table, "confirm.")
+        off = table.get("top") == 0 and table.get("top") is not False
+        return None if off else cls(**table)
+
+
+@dataclass(frozen=True, slots=True)
 class WarmStart:
     """Earlier runs whose trials the sampler is told; see warm.py."""
 

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import math
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,55 +14,70 @@ from typing import Any
 from jobs import files
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
-from tuner.budget import Past, held_lines, spent, spent_lines
+from tuner import live
+from tuner.budget import LOST, Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
+from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
+from tuner.forecast import duration
 from tuner.known import known
-from tuner.plan import best
 from tuner.store import Store
 
-_EXAMPLE = "example: python -m tuner.status runs/pm25 --json"
+_EXAMPLE = "example: python -m tuner.status runs/pm25 --watch"
+_WATCH_EVERY = 5.0  # seconds: a screen asks for one listing and the files of running trials
+_CLEAR = "\x1b[H\x1b[J"  # cursor home, and all behind it away
 
 
 def status(store: Store) -> dict[str, Any]:
     """What is known of a run, as JSON: its state, its best trial, and what failed and why."""
-    trials = store.trials()
+    trials, now, study = store.trials(), time.time(), store.study
     search = [trial for trial in trials if trial.part == SEARCH]
-    won = best(store.study, trials)
-    again = [trial for trial in trials if not trial.state.finished]
-    lost = [why for trial in again for why in store.folder.losses(trial.number, trial.attempts)]
+    won, again = winner(study, trials), confirmed(study, trials)
+    open_ = [trial for trial in trials if not trial.state.finished]
+    lost = [why for trial in open_ for why in store.folder.losses(trial.number, trial.attempts)]
+    sign = store.last_sign()
     return {
-        "study": store.study.name,
-        "state": _state(store),
-        "n_trials": store.study.n_trials,
+        "study": study.name,
+        "state": condition(store, sign),
+        "n_trials": study.n_trials,
         "trials": {state.value: sum(t.state is state for t in search) for state in State},
-        "gpu_hours": store.study.gpu_hours,
+        "seconds_left": live.seconds_left(study, trials),
+        "gpu_hours": study.gpu_hours,
         # Asks Slurm nothing: without a budget nobody has, and the trials' own clocks must do.
-        "spent": store.last_sign().get("spent")
-        or spent(store.study, trials, None, time.time(), Past()).table(),
-        "held": len([t for t in again if t.number in store.folder.held()]),
+        "spent": sign.get("spent") or spent(study, trials, None, now, Past()).table(),
+        "held": len([t for t in open_ if t.number in store.folder.held()]),
         "best": won and {"number": won.number, "value": won.value, "params": won.params},
+        "confirmed": again
+        and {
+            "mean": again.mean,
+            "standard_error": _known(again.error),
+            "values": again.values,
+        },
+        "confirming": progress(trials),
+        "running": [asdict(trial) for trial in live.running(store, trials, now)],
+        "busy": live.busy(study, trials, sign.get("end") or now),
+        "slots": study.jobs.n_workers,
+        "jobs": sign.get("jobs"),
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
-        "known": (shares := known(store.study, trials)) and asdict(shares),
-        "controller": store.last_sign(),
+        "known": (shares := known(study, trials)) and asdict(shares),
+        "controller": sign,
         "to_go_on": resume_line(store),
     }
 
 
 def text(found: Mapping[str, Any]) -> str:
-    """The same in words."""
-    counts = found["trials"]
-    done = sum(counts[state.value] for state in State if state.finished)
-    words = ", ".join(f"{n} {state.lower()}" for state, n in counts.items() if n)
-    best = found["best"]
+    """The same in words, one screen."""
     lines = [
         f"{found['study']}: {found['state']}",
-        f"{done} of {found['n_trials']} trials are done ({words or 'none yet'})",
-        f"best: {best['value']:.6g} (trial {best['number']})" if best else "best: none yet",
-        *spent_lines(found["spent"], found["gpu_hours"])[:1],
+        _progress(found),
+        *_best(found["best"]),
+        *_again(found),
+        *_slots(found),
+        *_spent(found["spent"], found["gpu_hours"]),
         *held_lines(found["held"]),
+        *(_running(trial) for trial in found["running"]),
         *(f"failed: {n} × {why}" for why, n in found["failed"].items()),
         *(f"lost, and tried again: {n} × {why}" for why, n in found["lost"].items()),
         *(f"node {host} is left out: {why}" for host, why in found["left_out"].items()),
@@ -70,8 +87,74 @@ def text(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _state(store: Store) -> str:
-    sign = store.last_sign()
+def watch(look: Callable[[], str], pause: float = _WATCH_EVERY) -> None:
+    """Show a screen again and again in the same place, until Ctrl-C."""
+    try:
+        while True:
+            print(f"{_CLEAR if sys.stdout.isatty() else ''}{look()}", flush=True)
+            time.sleep(pause)
+    except KeyboardInterrupt:
+        print()
+
+
+def _progress(found: Mapping[str, Any]) -> str:
+    counts = found["trials"]
+    done = sum(counts[state.value] for state in State if state.finished)
+    words = ", ".join(f"{n} {state.lower()}" for state, n in counts.items() if n)
+    left = found["seconds_left"]
+    ahead = f"; {duration(left)} left" if left is not None else ""
+    return f"{done} of {found['n_trials']} trials are done ({words or 'none yet'}){ahead}"
+
+
+def _best(best: Mapping[str, Any] | None) -> list[str]:
+    if not best:
+        return ["best: none yet"]
+    width = max(map(len, best["params"]), default=0)
+    params = (
+        f"  {name:<{width}}  {value:.6g}" if isinstance(value, float)
+        else f"  {name:<{width}}  {value}"
+        for name, value in best["params"].items()
+    )  # fmt: skip
+    return [f"best: {best['value']:.6g} (trial {best['number']})", *params]
+
+
+def _again(found: Mapping[str, Any]) -> list[str]:
+    """The best one's fresh seeds, or how far they are."""
+    again = found["confirmed"]
+    if again is None:
+        return [found["confirming"]] if found["confirming"] else []
+    error = again["standard_error"]
+    spread = "" if error is None else f" ± {error:.2g}"
+    return [f"confirmed: {again['mean']:.6g}{spread} over {len(again['values'])} fresh seeds"]
+
+
+def _known(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _slots(found: Mapping[str, Any]) -> list[str]:
+    if found["busy"] is None:
+        return [found["jobs"]] if found["jobs"] else []
+    jobs = f"; {found['jobs']}" if found["jobs"] else ""
+    return [f"busy: {found['busy']:.0%} of {found['slots']} slots over the last hour{jobs}"]
+
+
+def _spent(table: Mapping[str, Any], budget: float | None) -> list[str]:
+    lost = table["on"].get(LOST)
+    of_it = f", {lost:.3g} of them in lost attempts" if lost else ""
+    return [line + of_it for line in spent_lines(table, budget)[:1]]
+
+
+def _running(trial: Mapping[str, Any]) -> str:
+    of = f" of {trial['of']}" if trial["of"] else ""
+    value = f" {trial['curve'][-1]:.5g}" if trial["curve"] else ""
+    curve = f"  {live.bars(trial['curve'])}{value}" if value else ""
+    head = f"trial {trial['number']} on {trial['host'] or '?'}, {duration(trial['seconds'])}"
+    return f"  {head}, {trial['epochs']}{of} epochs{curve}"
+
+
+def condition(store: Store, sign: Mapping[str, Any]) -> str:
+    """How the run as a whole is doing, in words; `sign` is its controller's last one."""
     if sign.get("end"):
         return "finished"
     if why := store.folder.stopping():
@@ -90,10 +173,16 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     arguments = parser.parse_args()
     with guarded(arguments.run):
-        found = status(Store(arguments.run.absolute()))
-        print(json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found))
+        store = Store(arguments.run.absolute())
+
+        def look() -> str:
+            found = status(store)
+            return json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found)
+
+        watch(look) if arguments.watch else print(look())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, final
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
 from jobs.folder import RunFolder
-from tuner import warm
+from tuner import confirm, warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -134,9 +134,10 @@ class Store:
         files.sweep_drafts(self.folder.open)
 
     def keep_best(self, trials: Sequence[Trial]) -> None:
-        """Remove the finished checkpoints of all but the best few and the winner's parts.
+        """Remove the finished checkpoints of all but the best few and the winner's.
 
-        `trials` are all of the run's.
+        Those of runs with fresh seeds stay until it is known whose are the winner's. `trials` are
+        all of the run's.
         """
         held = {name: _number(name) for name in files.names(self.folder.weights)}
         of = {n: trials[n] for n in {*held.values()} if 0 <= n < len(trials)}
@@ -144,6 +145,9 @@ class Store:
         done = [t for t in passed if t.state is State.COMPLETE]
         best = sorted(done, key=lambda t: (self.study.sign * (t.value or 0.0), t.number))[:_KEPT]
         gone = {t.number for t in passed} - {t.number for t in best}
+        if confirm.ranking(self.study, trials):
+            won = {t.number for t in confirm.models(self.study, trials)}
+            gone |= {t.number for t in confirm.runs_of([*of.values()])} - won
         files.remove(self.folder.weights / name for name, n in held.items() if n in gone)
 
     def sign_of_life(self, record: Mapping[str, Any]) -> None:

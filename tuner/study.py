@@ -15,7 +15,7 @@ from models import data as datasets
 from models.defaults import OURS
 from models.protocols import Scratch
 from tuner import asha, checks, samplers
-from tuner.settings import Jobs, WarmStart
+from tuner.settings import Confirm, Jobs, WarmStart
 from tuner.space import BadInput, Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
@@ -49,6 +49,7 @@ class Study:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     pruner: Mapping[str, Any] = field(default_factory=dict)  # none: every trial goes to its end
+    confirm: Confirm | None = None  # how the winner is chosen; None: it is the search's best
     jobs: Jobs = field(default_factory=Jobs)
     enqueue: tuple[Mapping[str, Any], ...] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
@@ -81,7 +82,8 @@ class Study:
         """The study as JSON; `from_table` reads it back."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         records = {key: dataclasses.asdict(fields[key]) for key in ("jobs", "warm_start")}
-        return {**fields, "space": self.space.to_table(), **records}
+        again = self.confirm and dataclasses.asdict(self.confirm)
+        return {**fields, "space": self.space.to_table(), "confirm": again, **records}
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Study":
@@ -96,11 +98,14 @@ class Study:
         points = table.get("enqueue", ())
         if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
-        own = ("space", "jobs", "enqueue", "warm_start")
+        if (confirm := table.get("confirm")) is not None:
+            checks.table("confirm", confirm)
+        own = ("space", "confirm", "jobs", "enqueue", "warm_start")
         rest = {k: v for k, v in table.items() if k not in own}
         return cls(
             **rest,
             space=Space.from_table(table["space"]),
+            confirm=None if confirm is None else Confirm.from_table(confirm),
             jobs=Jobs.from_table(table.get("jobs", {})),
             enqueue=tuple(points),
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
@@ -179,14 +184,19 @@ def _located(source: str, folder: Path) -> str:
     return source if source in datasets.SHIPPED else str((folder / source).resolve())
 
 
+def value_of(text: str) -> Any:
+    """A value as TOML writes it, or a bare word."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def _set(table: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals:
         raise BadInput("--set", f"{setting!r} has no =", "write --set jobs.n_workers=4")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word
+    value = value_of(text)
     *above, last = key.strip().split(".")
     for part in above:
         table = table.setdefault(part, {})

@@ -27,6 +27,7 @@ class Trial:
     lost_seconds: float = 0.0  # what the lost attempts took together
     host: str = ""
     device: str = ""
+    job: str = ""  # Slurm's job id, or the process of a local worker
     told: int = 0  # results that the sampler knew when it proposed this …
     pending: int = 0  # … and trials whose results it did not know yet
     origin: str = ""  # "enqueue", or the sampler's name
@@ -58,6 +59,7 @@ def of_result(result: Result) -> Trial:
         lost_seconds=result.lost_seconds,
         host=result.host,
         device=result.device,
+        job=result.job,
         told=result.number - len(result.pending),
         pending=len(result.pending),
         origin=result.origin,
@@ -79,6 +81,7 @@ def of_proposal(
         started=claim.time or None if claim else None,
         host=claim.host if claim else "",
         device=claim.device if claim else "",
+        job=claim.job if claim else "",
         lost_seconds=lost_seconds,
         told=proposal.number - len(proposal.pending),
         pending=len(proposal.pending),

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from jobs import files
 from jobs.folder import RunFolder
-from tuner.baselines import Interval, Tallies, Tally, interval, standard_error, tally
 from tuner.results import metric
 from tuner.study import Study
+from tuner.tallies import Interval, Mean, Tallies, Tally, interval, standard_error, tally
 from tuner.trial import Trial
 
 Array = NDArray[Any]
@@ -31,7 +31,11 @@ class Rival:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The winner on the test part; `interval` is of `metric`, over `blocks` of time or groups."""
+    """The winner on the test part; `interval` is of `metric`, over `blocks` of time or groups.
+
+    With fresh seeds scores are means over `seeds`, which says what each of them reached; then
+    `number` is the first of the `numbers` of their tests.
+    """
 
     number: int
     metric: str
@@ -39,6 +43,13 @@ class Verdict:
     interval: Interval
     blocks: int
     rivals: Mapping[str, Rival]
+    numbers: tuple[int, ...] = ()
+    seeds: tuple[Mapping[str, float], ...] = ()
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean over seeds; NaN for fewer than two."""
+        return standard_error(np.array([scores[self.metric] for scores in self.seeds]))
 
     @property
     def sentence(self) -> str:
@@ -75,27 +86,34 @@ class LeaveOneOut:
 
 
 def judge(
-    folder: RunFolder, study: Study, trial: Trial, task: str, rivals: Tallies
+    folder: RunFolder, study: Study, tests: Sequence[Trial], task: str, rivals: Tallies
 ) -> Verdict | None:
-    """Compare what the winner forecast in its test `trial`; None if that file is gone."""
-    content = files.read_bytes(folder.predictions(trial.number))
-    if content is None:
+    """Compare what the winner forecast in its tests, one a seed; None if their files are gone."""
+    found = {t.number: own for t in tests if (own := _forecast(folder, t, task)) is not None}
+    if not found:
         return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        own = tally(arrays["truth"], arrays["prediction"], arrays["index"], task)
-    name = metric(study) if metric(study) in own.metrics else next(iter(own.metrics))
-    compared = {rival: _rival(own, theirs, name) for rival, theirs in rivals.items()}
-    return Verdict(trial.number, name, own.metrics, interval(own, name), len(own.blocks), compared)
+    each = tuple(own.metrics for own in found.values())
+    model = Mean(tuple(found.values()))
+    means = {name: float(np.mean([scores[name] for scores in each])) for name in each[0]}
+    name = metric(study) if metric(study) in means else next(iter(means))
+    compared = {
+        rival: Rival(theirs.metrics, interval(model, name, theirs))
+        for rival, theirs in rivals.items()
+    }
+    numbers, blocks = tuple(found), len(model.windows[0])
+    return Verdict(numbers[0], name, means, interval(model, name), blocks, compared, numbers, each)
 
 
-def leave_one_out(tested: Mapping[str, Trial], parts: Mapping[str, Tallies]) -> LeaveOneOut | None:
+def leave_one_out(
+    tested: Mapping[str, Sequence[Trial]], parts: Mapping[str, Tallies]
+) -> LeaveOneOut | None:
     """The winner's accuracy on every group that was left out so far; None if none was."""
     left = [part for part in parts if part.startswith(LEAVE) and part in tested]
     if not left:
         return None
     group = {part: part.removeprefix(LEAVE) for part in left}
     return LeaveOneOut(
-        {group[part]: float(tested[part].value or 0.0) for part in left},
+        {group[part]: float(tested[part][0].value or 0.0) for part in left},
         {
             name: {group[part]: parts[part][name].metrics["accuracy"] for part in left}
             for name in parts[left[0]]
@@ -122,7 +140,10 @@ def lines(verdict: Verdict) -> list[str]:
     kind = "groups" if verdict.metric == "accuracy" else "blocks of at most a week"
     rough = "; so few make it a rough one" if verdict.blocks < FEW else ""
     foot = f"  (paired bootstrap over {verdict.blocks} {kind}{rough})"
-    return [f"  {'':<{width}}{head}   {note}", *table, foot, verdict.sentence]
+    seeds = f"  (scores are means over {len(verdict.seeds)} seeds: {verdict.metric} "
+    seeds += f"± {verdict.error:.2g}, the standard error; intervals are of the windows alone)"
+    feet = [foot, seeds] if len(verdict.seeds) > 1 else [foot]
+    return [f"  {'':<{width}}{head}   {note}", *table, *feet, verdict.sentence]
 
 
 def group_lines(left: LeaveOneOut, of: int) -> list[str]:
@@ -137,8 +158,12 @@ def group_lines(left: LeaveOneOut, of: int) -> list[str]:
     return rows
 
 
-def _rival(own: Tally, theirs: Tally, name: str) -> Rival:
-    return Rival(theirs.metrics, interval(own, name, theirs))
+def _forecast(folder: RunFolder, test: Trial, task: str) -> Tally | None:
+    content = files.read_bytes(folder.predictions(test.number))
+    if content is None:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return tally(arrays["truth"], arrays["prediction"], arrays["index"], task)
 
 
 def _range(found: Interval) -> str:

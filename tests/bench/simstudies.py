@@ -4,7 +4,7 @@ import heapq
 import math
 import random
 
-from tuner.plan import best
+from tuner.confirm import best
 from tuner.settings import Jobs
 from tuner.space import Space
 from tuner.study import Study

@@ -64,7 +64,10 @@ def own(trials: Sequence[Trial]) -> int:
     return len(trials) - bisect_left(trials, 0, key=lambda trial: trial.number)
 
 
-def point_seed(seed: int, number: int) -> int:
-    """The seed of a point: a hash, so that neighbours share nothing; fits 32 bits."""
-    digest = hashlib.sha256(f"{seed}:{number}".encode()).digest()
+def point_seed(*numbers: int) -> int:
+    """The seed of a point, by the study's seed and its number, and of a fresh run by its k too.
+
+    A hash, so that neighbours share nothing; fits 32 bits.
+    """
+    digest = hashlib.sha256(":".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:4], "big")
