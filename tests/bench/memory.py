@@ -1,6 +1,6 @@
 """What a worker takes of memory on a data file that is larger than it: a real one, one short trial.
 
-    python -m tests.bench.memory [FOLDER] [GB]       # needs three times as much disk; 4 GB: ten minutes
+    python -m tests.bench.memory [FOLDER] [GB]     # three times as much disk; 4 GB: ten minutes
 
 A table of 100 columns whose target is measured in every fiftieth row, so that windows lie all over
 the file while the training is short. Mapped pages count in the peak (VmHWM), though the kernel may
