@@ -5,13 +5,14 @@ and parse is what was written, anything else counts as not there yet.
 """
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 DRAFT = ".draft-"
 _STALE_DRAFT = 3600.0  # seconds
+_STALE_FOLDER = 86400.0  # seconds: 4 GB take a minute, terabytes on a slow disk hours
 _PASSING = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EAGAIN,
     errno.ETIMEDOUT, errno.EINTR, errno.EBUSY, errno.ENOLCK,
@@ -67,6 +69,43 @@ def replace(path: Path, data: bytes | Iterable[bytes]) -> None:
     finally:
         with suppress(OSError):
             _unlink(draft)
+
+
+def fill(folder: Path, pieces: Iterable[tuple[str, bytes]]) -> None:
+    """Make a folder of files, whole or not at all; somebody else's of that name stays.
+
+    `pieces` are names and what comes next in that file. Raises OSError where the disk refuses.
+    """
+    draft = folder.with_name(DRAFT + secrets.token_hex(8))
+    os.mkdir(draft, 0o700)
+    with ExitStack() as stack:
+        stack.callback(remove_folder, draft)  # once it has its name there is none
+        handles: dict[str, int] = {}
+        for name, piece in pieces:
+            if name not in handles:
+                handles[name] = _open_to_append(draft / name)
+                stack.callback(os.close, handles[name])
+            _write_all(handles[name], piece)
+        for handle in handles.values():
+            os.fsync(handle)
+        with suppress(FileExistsError):
+            _rename(draft, folder)
+        _sync_folder(folder.parent)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is inside with this file, where the disk knows locks.
+
+    A lock saves work only: it ends with its process, and some file systems have none.
+    """
+    handle = _open_to_append(path)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def share(source: Path, target: Path) -> None:
@@ -188,6 +227,17 @@ def sweep_drafts(folder: Path) -> None:
     now = server_now(folder)
     ages = ((folder / name, modified(folder / name)) for name in drafts)
     remove(path for path, time_ in ages if time_ is not None and now - time_ > _STALE_DRAFT)
+
+
+def sweep_folders(folder: Path) -> None:
+    """Remove folders left half filled, begun more than a day ago by the file server's clock."""
+    drafts = [folder / name for name in os.listdir(folder) if name.startswith(DRAFT)]
+    if not drafts:
+        return
+    now = server_now(folder)
+    for draft in drafts:
+        if (began := modified(draft)) is not None and now - began > _STALE_FOLDER:
+            remove_folder(draft)
 
 
 def patiently(action: Callable[[], T], give_up: Callable[[], bool] = lambda: False) -> T:

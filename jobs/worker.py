@@ -20,6 +20,7 @@ from jobs.logs import LOG_TAIL
 from jobs.orders import Orders
 from jobs.outcome import Train, outcome
 from jobs.rungs import Rungs
+from jobs.scratch import Prepared
 from jobs.slot import Slot
 from models import data as datasets
 
@@ -69,7 +70,8 @@ class Worker:
         self._longest = 0.0
         self._startup = math.inf  # seconds, once it is over
         self._function = resolve(orders.train)
-        self._data = datasets.load(orders.data) if orders.data else None
+        scratch = Prepared(folder.path)
+        self._data = datasets.load(orders.data, scratch) if orders.data else None
 
     def run(self) -> str:
         """Work until nothing waits, the job is full, out of time or told to leave; says which."""

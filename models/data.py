@@ -7,33 +7,48 @@ from typing import Any
 import numpy as np
 
 from models import recordings, series
+from models.frames import CSV, Parquet
+from models.large import LargeSeries
+from models.protocols import Scratch
 from models.recordings import Recordings
-from models.series import Series, Table, prototype
+from models.series import Series, prototype
+from models.sources import Arrays, Source, members, readable
 from models.split import Array, DataError, Dataset, Part, Split
 
 __all__ = ["SHIPPED", "DataError", "Dataset", "Part", "Split", "load"]
 
 _FOLDER = Path(__file__).parent / "datasets"
+LARGE = (
+    2**27
+)  # bytes of float32: up to here all is held in memory, in a worker about ten times that
 SHIPPED = (*sorted(path.stem for path in _FOLDER.glob("*.npz")), "prototype")
 
 
-def load(spec: Mapping[str, Any]) -> Dataset:
+def load(spec: Mapping[str, Any], scratch: Scratch | None = None) -> Dataset:
     """Read and check what a study file's `[data]` table names; raises DataError.
 
     A file with an array `label` holds recordings to classify, any other a table to forecast.
-    The keys are listed in `models.series.DEFAULTS` and `models.recordings.DEFAULTS`.
+    The keys are listed in `models.series.DEFAULTS` and `models.recordings.DEFAULTS`. A table of
+    more than `LARGE` bytes is not held in memory; `scratch` is where it is prepared for training,
+    and without one it is checked only.
     """
     source = spec.get("source")
     if source == "prototype":
         _known_keys(spec, series.DEFAULTS)
         return Series(prototype(), spec)
     path = _path(source)
-    arrays = _arrays(path) if path.suffix == ".npz" else {}
-    if "label" in arrays:
+    if path.suffix == ".npz" and "label" in members(path):
         _known_keys(spec, recordings.DEFAULTS)
-        return Recordings(arrays, spec)
+        return Recordings(_arrays(path), spec)
     _known_keys(spec, series.DEFAULTS)
-    return Series(_table(path, arrays, spec.get("time")), spec)
+    table = _source(path, spec.get("time"))
+    return LargeSeries(table, spec, scratch) if table.size > LARGE else Series(table.table(), spec)
+
+
+def _source(path: Path, time: str | None) -> Source:
+    if path.suffix in {".npz", ".npy"}:
+        return Arrays(path, time)
+    return CSV(path, time) if path.suffix == ".csv" else Parquet(path, time)
 
 
 def _path(source: Any) -> Path:
@@ -41,10 +56,10 @@ def _path(source: Any) -> Path:
         raise DataError("source", "is missing", f"give a path or one of: {', '.join(SHIPPED)}")
     path = _FOLDER / f"{source}.npz" if source in SHIPPED else Path(source)
     if not path.is_file():
-        remedy = f"give the path of a .npz, .csv or .parquet, or one of: {', '.join(SHIPPED)}"
+        remedy = f"give the path of a .npz, .npy, .csv or .parquet, or one of: {', '.join(SHIPPED)}"
         raise DataError("source", f"no file {source}", remedy)
-    if path.suffix not in {".npz", ".csv", ".parquet"}:
-        raise DataError("source", f"cannot read {path.name}", "use .npz, .csv or .parquet")
+    if path.suffix not in {".npz", ".npy", ".csv", ".parquet"}:
+        raise DataError("source", f"cannot read {path.name}", "use .npz, .npy, .csv or .parquet")
     return path
 
 
@@ -55,45 +70,5 @@ def _known_keys(spec: Mapping[str, Any], known: Mapping[str, Any]) -> None:
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError("source", f"cannot read {path.name} ({error})", "save it again") from None
-
-
-def _table(path: Path, arrays: dict[str, Array], time: str | None) -> Table:
-    if path.suffix != ".npz":
-        return _frame(path, time)
-    hours = arrays.pop(time or "hours_since_epoch", None)
-    if time and hours is None:
-        raise DataError("time", f"no array {time!r}", f"the arrays are: {', '.join(arrays)}")
-    if "values" in arrays:  # (step, column), as in the shipped files
-        values = arrays["values"]
-        columns = arrays.get("columns", np.arange(values.shape[-1]))
-    else:  # one array a column
-        columns = np.array(list(arrays))
-        values = np.column_stack(list(arrays.values())) if arrays else np.empty((0, 0))
-    if values.ndim != 2 or values.shape[1] != len(columns):
-        raise DataError("source", f"{path.name} holds no table", "save one 1-D array a column")
-    return Table(tuple(map(str, columns)), values.astype(np.float32), hours)
-
-
-def _frame(path: Path, time: str | None) -> Table:
-    import pandas as pd  # noqa: PLC0415 - slow to import, and needed for these files only
-
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise DataError("source", f"cannot read {path.name} ({error})", "save it again") from None
-    hours = None
-    if time is not None:
-        if time not in frame:
-            known = ", ".join(map(str, frame))
-            raise DataError("time", f"no column {time!r}", f"the columns are: {known}")
-        stamps = pd.to_datetime(frame.pop(time), errors="coerce", utc=True)
-        if stamps.isna().any():
-            raise DataError("time", f"{time!r} holds no dates", "write them like 2013-01-01 05:00")
-        hours = ((stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(hours=1)).to_numpy()
-    numbers = frame.select_dtypes(["number", "bool"])
-    return Table(tuple(map(str, numbers)), numbers.to_numpy(np.float32), hours)
+    with readable(path), np.load(path, allow_pickle=False) as file:
+        return dict(file)

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.bins import Bins, encoded
 from models.cnn_lstm import CNNLSTM
 from models.fusion import FusionCNN2DLSTM
-from models.inputs import Inputs
+from models.inputs import Inputs, mapping, tensor
 from models.precision import mixed
 from models.split import Array, Dataset, Part, Split
 
@@ -32,11 +34,10 @@ class Fold:
     ) -> None:
         self.params, self.split, self.device = params, split, device
         self.classifies = data.task == "classification"
-        train = split.train
-        self.inputs = Inputs(encoded(train, params["bins"]), train.window, device)
+        self.inputs = inputs(split.train, params["bins"], device)
         model = build(params, data, self.inputs.shape)
         # Pictures: 1.3 to 1.5 times the steps a second of a CPU (tests/bench/README.md, "train")
-        layout = torch.preserve_format if train.window else torch.channels_last
+        layout = torch.preserve_format if split.train.window else torch.channels_last
         self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
         self._mixed = mixed(params["precision"], device)
         self._trained = list(self.model.parameters())
@@ -55,8 +56,9 @@ class Fold:
         batches = torch.split(torch.randperm(len(self.rows), device=self.device), size)
         whole = [batch for batch in batches if len(batch) == size]
         total = torch.zeros((), device=self.device)
-        for batch in whole:
-            total += self.step(self.inputs.take(self.rows[batch]), self.targets[batch])
+        inputs = self.inputs.batches([self.rows[batch] for batch in whole])
+        for batch, taken in zip(whole, inputs, strict=True):
+            total += self.step(taken, self.targets[batch])
         return float(total) / len(whole) * self.split.std**2
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,8 +80,8 @@ class Fold:
         """What the model says to a whole part: (n,) scaled, or (n, class) scores."""
         self.model.eval()
         rows, _ = self._on_device(part)
-        batches = torch.split(rows, EVALUATION_BATCH)
-        return torch.cat([self._forward(self.inputs.take(batch)) for batch in batches])
+        batches = self.inputs.batches(torch.split(rows, EVALUATION_BATCH))
+        return torch.cat([self._forward(batch) for batch in batches])
 
     @torch.no_grad()
     def first_scores(self, part: Part) -> Tensor:
@@ -122,7 +124,7 @@ class Fold:
         return scaled.astype(np.float64) * self.split.std + self.split.mean
 
     def _on_device(self, part: Part) -> tuple[Tensor, Tensor]:
-        rows, targets = torch.from_numpy(part.rows), torch.from_numpy(part.targets)
+        rows, targets = tensor(part.rows), tensor(part.targets)
         return rows.to(self.device), targets.to(self.device)
 
 
@@ -144,23 +146,11 @@ def build(params: Mapping[str, Any], data: Dataset, shape: tuple[int, ...]) -> n
     return CNNLSTM(shape[0], **given)
 
 
-def encoded(train: Part, bins: int) -> Array:
-    """The values of a series (step, feature), each also as where it lies in its `bins` quantiles.
-
-    A network draws smooth lines and boosting sharp ones; with the piecewise linear encoding of
-    Gorishniy et al. 2022 (arXiv 2203.05556) a network can draw both. A value above a quantile's
-    bin is 1 there, below it 0, inside it the fraction of the way. Quantiles are the training
-    part's.
-    """
-    if not bins:
-        return train.values
-    values, known = train.values, train.values[: train.rows[-1] + train.window]
-    columns = [values]
-    for column in range(values.shape[1]):
-        edges = np.unique(np.quantile(known[:, column], np.linspace(0, 1, bins + 1)))
-        place = (values[:, column, None] - edges[:-1]) / np.diff(edges)  # (step, bin)
-        columns.append(place.clip(0, 1))
-    return np.concatenate(columns, axis=1, dtype=np.float32)  # (step, feature + bins used)
+def inputs(train: Part, bins: int, device: torch.device) -> Inputs:
+    """The inputs of a split, with their bins, which a map of a file gets batch by batch."""
+    if bins and mapping(train.values):
+        return Inputs(train, device, Bins(train, bins))
+    return Inputs(replace(train, values=encoded(train, bins)) if bins else train, device)
 
 
 def optimizer(params: Mapping[str, Any], weights: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """What passes between a training function and who runs it; without torch, which not all need."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Protocol
 
 State = dict[str, Any]
@@ -30,4 +31,15 @@ class Checkpoint(Protocol):
 
     def save(self, step: int, state: Callable[[], State], last: bool = False) -> None:
         """Write `state()` if it is time, and always when `last`; may raise Stop."""
+        ...
+
+
+class Scratch(Protocol):
+    """Where data larger than memory are prepared once, for all processes that can see the place."""
+
+    def __call__(self, name: str, pieces: Callable[[], Iterable[tuple[str, bytes]]]) -> Path:
+        """The folder `name` with its files; `pieces()` are their contents, piece after piece.
+
+        Raises OSError where the disk refuses.
+        """
         ...

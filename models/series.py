@@ -1,20 +1,20 @@
 """Series: forecast one column of a table some steps ahead from a window of all its columns."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, final
 
 import numpy as np
 
+from models.sources import Table
 from models.split import Array, DataError, Part, Split
 
 DEFAULTS: Mapping[str, Any] = {
-    "source": None,  # a shipped name, or a path to .npz, .csv or .parquet
+    "source": None,  # a shipped name, or a path to .npz, .npy, .csv or .parquet
     "target": None,  # the column to forecast
     "window": None,  # steps that the model sees
     "horizon": 1,  # steps from the newest input to the target
     "features": None,  # columns to use besides the target, all when not given
-    "time": None,  # the column that holds the time; .npz: hours since 1970
+    "time": None,  # the column that holds the time; .npz, .npy: hours since 1970
     "calendar": [],  # features made from the time: "hour", "weekday", "weekend", "year"
     "borders": [0.7, 0.8],  # first validation and test target: fractions of the rows, or dates
 }
@@ -26,18 +26,6 @@ CALENDAR: Mapping[str, Callable[[Array], tuple[Array, ...]]] = {  # hours since 
     "weekend": lambda hours: ((hours // 24 + 3) % 7 >= 5,),  # 1970 began on a Thursday
     "year": lambda hours: _circle(hours / 8766),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Named columns, `values` (step, column) with NaN where nothing was measured.
-
-    `hours` (step,) are since 1970, or None where the table has no time.
-    """
-
-    columns: tuple[str, ...]
-    values: Array
-    hours: Array | None
 
 
 def prototype(seed: int = 0, steps: int = 2000) -> Table:
@@ -69,12 +57,14 @@ class Series:
 
     def __init__(self, table: Table, spec: Mapping[str, Any]) -> None:
         spec = {**DEFAULTS, **spec}
-        self.window, self.horizon = _positive(spec, "window"), _positive(spec, "horizon")
+        self.window, self.horizon = positive(spec, "window"), positive(spec, "horizon")
         self.hours = _hours(table)
-        self.columns = _columns(table, spec)
+        self.columns = columns_used(table.columns, spec)
         measured = table.values[:, [table.columns.index(name) for name in self.columns]]
         self.target = measured[:, 0]
-        self.features = np.column_stack([_flags(measured), *_calendar(table, spec["calendar"])])
+        self.features = np.column_stack(
+            [_flags(measured), *calendar(table.hours, spec["calendar"])]
+        )
         self.measured = fill_forward(measured)
         self.validation_from, self.test_from = _borders(self.hours, spec["borders"])
         self.ends = self._usable()
@@ -153,23 +143,23 @@ def _circle(turns: Array) -> tuple[Array, ...]:
     return np.sin(TAU * turns), np.cos(TAU * turns)
 
 
-def _calendar(table: Table, names: list[str]) -> list[Array]:
-    if names and table.hours is None:
+def calendar(hours: Array | None, names: list[str]) -> list[Array]:
+    """Features made from the time of some rows; raises DataError."""
+    if names and hours is None:
         raise DataError("calendar", "the table has no time", "name its column with time")
     if unknown := set(names) - set(CALENDAR):
         raise DataError("calendar", f"unknown {sorted(unknown)}", f"known: {', '.join(CALENDAR)}")
-    return [feature for name in names for feature in CALENDAR[name](np.asarray(table.hours))]
+    return [feature for name in names for feature in CALENDAR[name](np.asarray(hours))]
 
 
-def _columns(table: Table, spec: Mapping[str, Any]) -> list[str]:
-    """The columns to use, the target first."""
+def columns_used(known: Sequence[str], spec: Mapping[str, Any]) -> list[str]:
+    """The columns to use, the target first; raises DataError."""
     target, features = spec["target"], spec["features"]
-    named = {"target": [target], "features": table.columns if features is None else features}
+    named = {"target": [target], "features": known if features is None else features}
     for key, names in named.items():
         for name in names:
-            if name not in table.columns:
-                known = ", ".join(table.columns)
-                raise DataError(key, f"no column {name!r}", f"the columns are: {known}")
+            if name not in known:
+                raise DataError(key, f"no column {name!r}", f"the columns are: {', '.join(known)}")
     return [target, *(name for name in named["features"] if name != target)]
 
 
@@ -181,7 +171,8 @@ def _hours(table: Table) -> Array:
     return hours
 
 
-def _positive(spec: Mapping[str, Any], key: str) -> int:
+def positive(spec: Mapping[str, Any], key: str) -> int:
+    """A number of steps; raises DataError."""
     number = spec[key]
     if type(number) is not int or number < 1:
         raise DataError(key, f"{number!r} is not a number of steps", "give a whole number from 1")

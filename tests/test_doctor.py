@@ -7,10 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.slurm_cluster import wait_for
-from tuner.doctor import Finding, _clock, _point, _room, examine
+from tuner.doctor import Finding, _clock, _data, _point, _room, examine
 from tuner.errand import send, throw_away
 from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points
 from tuner.settings import Jobs
@@ -138,6 +139,16 @@ def test_sbatch_is_asked_before_a_job_is_sent(fake_slurm, tmp_path, said, remedy
     (call,) = fake_slurm.calls("sbatch")
     assert {"--test-only", "--gres=gpu:1", "--exclusive"} <= set(call["argv"])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.fast
+def test_data_larger_than_memory_are_not_prepared_by_the_doctor(monkeypatch, tmp_path):
+    """The first worker does that, once for all."""
+    monkeypatch.setattr("models.data.LARGE", 10)
+    table = tmp_path / "table.npy"
+    np.save(table, np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32))
+    data = {"source": str(table), "target": "0", "window": 4}
+    assert "larger than memory" in _data(study(data=data)).text
 
 
 @pytest.mark.fast

@@ -80,10 +80,12 @@ def off(study: Mapping[str, Any], pruner: Mapping[str, Any], data: Dataset | Non
 def _too_small(data: Dataset) -> str:
     parts = [split.validation for split in data.splits("search") if split.validation]
     items = sum(len(part.rows) for part in parts)
-    groups = {str(group) for part in parts for group in part.index}
     if items < _MANY_ITEMS:
         return f"{items} items are too few to tell good trials from lucky ones"
-    if data.task == "classification" and len(groups) < _MANY_GROUPS:
+    if data.task != "classification":
+        return ""
+    groups = {str(group) for part in parts for group in part.index}
+    if len(groups) < _MANY_GROUPS:
         return "one subject is too few to tell good trials from lucky ones"
     return ""
 

@@ -15,6 +15,7 @@ from jobs import files
 from jobs.contract import SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import CANCELLED, NO_TRACE
+from jobs.scratch import Prepared
 from models.defaults import OURS
 from tuner import looks, pace, samplers, warm
 from tuner.afford import afford
@@ -54,7 +55,10 @@ class Controller:
         self.study = store.study
         self.digest = Digest(store.folder)
         self.ask = samplers.get(self.study.sampler)
-        data = self.study.load_data() if self.study.train == OURS else None
+        # Only a pruner looks into the splits: without one, large data wait for a worker.
+        prunes = self.study.pruner.get("name", "none") != "none"
+        scratch = Prepared(store.path) if prunes else None
+        data = self.study.load_data(scratch) if self.study.train == OURS else None
         self.parts = data.parts() if data is not None else ()
         self._resumes = data is not None and data.resumes_search(TEST)
         self.ledger = Ledger(store)

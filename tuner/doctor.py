@@ -15,6 +15,7 @@ from typing import Any
 from jobs import files, slurm
 from jobs.executor import gpus_here
 from jobs.orders import GRACE
+from models.large import LargeSeries
 from tuner import errand, study
 from tuner.cli import guarded
 from tuner.errand import Errand
@@ -77,6 +78,8 @@ def _data(wanted: Study) -> Finding:
     data = wanted.load_data()
     if data is None:
         return Finding("data", f"none named: {wanted.train} brings its own")
+    if isinstance(data, LargeSeries):
+        return Finding("data", "larger than memory: the first worker prepares it, once")
     parts = data.splits("search")[0]
     held = f", {len(parts.validation.rows)} to choose by" if parts.validation else ""
     folds = len(data.splits("search"))

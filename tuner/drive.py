@@ -12,7 +12,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs import files, slurm, trust
+from jobs import files, scratch, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
 from tuner.figures import Figures
@@ -125,6 +125,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
         files.patiently(lambda: store.sign_of_life({**store.last_sign(), "end": time.time()}))
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
         executor.tidy()
+        files.remove_folder(store.path / scratch.FOLDER)
     return 0
 
 

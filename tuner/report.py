@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs import files
 from jobs.contract import State, trains_the_search
+from jobs.scratch import Prepared
 from models.defaults import OURS
 from tuner import baselines, confirm, confirmation, looks, surrogate
 from tuner.budget import Ledger, held_lines, spent_lines
@@ -179,7 +180,7 @@ def tested(store: Store, trials: Sequence[Trial]) -> Tested:
     if not trained:
         return Tested(missing=_why_untested(study, trials))
     try:
-        data = study.load_data()
+        data = study.load_data(Prepared(store.path))
     except BadInput as error:
         return Tested(missing=str(error))
     assert data is not None  # see above

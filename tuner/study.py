@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jobs import trust
 from models import data as datasets
 from models.defaults import OURS
+from models.protocols import Scratch
 from tuner import asha, checks, samplers
 from tuner.settings import Confirm, Jobs, WarmStart
 from tuner.space import BadInput, Space
@@ -111,12 +112,15 @@ class Study:
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
         )
 
-    def load_data(self) -> datasets.Dataset | None:
-        """The data set, checked; None for a study that names none. Raises BadInput."""
+    def load_data(self, scratch: Scratch | None = None) -> datasets.Dataset | None:
+        """The data set, checked; None for a study that names none. Raises BadInput.
+
+        Data larger than memory have splits only with a `scratch`, where they are prepared.
+        """
         if not self.data:
             return None
         try:
-            return datasets.load(self.data)
+            return datasets.load(self.data, scratch)
         except datasets.DataError as error:
             raise BadInput(f"data.{error.key}", error.problem, error.remedy) from None
 
