@@ -21,7 +21,7 @@ from typing import Any, final
 
 import submitit
 
-from jobs import files, slurm, submissions, trust
+from jobs import files, mps, slurm, submissions, trust
 from jobs.contract import END, NOTE, SUBMITTED, Claim
 from jobs.executor import Slots, SubmitError, unready
 from jobs.folder import RunFolder
@@ -253,9 +253,10 @@ def run_job(run: str, submission: str, workers: int) -> None:
         work(run, submission)
         return
     command = [sys.executable, "-m", "jobs.worker", run, "--submission", submission]
-    processes = [subprocess.Popen(command) for _ in range(workers)]
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm tells every process of the job itself
-    failed = [process.returncode for process in processes if process.wait() != 0]
+    with mps.shared() as environment:
+        processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm tells every process of the job itself
+        failed = [process.returncode for process in processes if process.wait() != 0]
     if len(failed) == workers:
         raise RuntimeError(f"all {workers} workers of this job failed: {failed}")
 
