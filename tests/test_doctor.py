@@ -14,7 +14,7 @@ from tests.slurm_cluster import wait_for
 from tuner.doctor import Finding, _clock, _data, _point, _room, examine
 from tuner.errand import send, throw_away
 from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points
-from tuner.settings import Jobs
+from tuner.settings import Confirm, Jobs
 from tuner.space import Space
 from tuner.study import Study
 
@@ -82,6 +82,8 @@ def test_a_forecast_counts_gpus_workers_and_rounds():
     assert (found.hours, found.seconds, found.trial_seconds) == (1.0, 3 * 360.0, 360.0)
     shared = forecast(study(jobs=replace(jobs, workers_per_gpu=2, slurm={"gres": "gpu:4"})), {}, 18)
     assert shared.hours == 2.0
+    confirmed = forecast(study(jobs=jobs, confirm=Confirm(top=2, seeds=5)), {}, 18.0)
+    assert (confirmed.hours, confirmed.seconds) == (2.0, 5 * 360.0)
     assert forecast(study(fixed={}), {"epochs": 10}, 18.0).trial_seconds == 180.0
 
 

@@ -19,7 +19,7 @@ from models.large import LargeSeries
 from tuner import errand, study
 from tuner.cli import guarded
 from tuner.errand import Errand
-from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points
+from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points, trainings
 from tuner.space import BadInput
 from tuner.study import Study
 
@@ -186,7 +186,7 @@ def _point(wanted: Study, name: str, found: Mapping[str, Any]) -> Iterator[Findi
     cost = forecast(wanted, point, took["epoch_seconds"])
     each = f"{duration(took['epoch_seconds'])} an epoch, {duration(cost.trial_seconds)} a trial"
     unit = "GPU-hours" if found["gpu"] else "slot-hours"
-    text = f"{each}; {wanted.n_trials} such trials: {cost.hours:.2g} {unit}"
+    text = f"{each}; {trainings(wanted)} such trainings: {cost.hours:.2g} {unit}"
     yield Finding(name, f"{text}, {duration(cost.seconds)} with {wanted.jobs.n_workers} workers")
     k = wanted.jobs.workers_per_gpu
     for kind, used, there in (

@@ -40,8 +40,14 @@ def forecast(study: Study, point: Mapping[str, Any], epoch_seconds: float) -> Fo
     seconds = epoch_seconds * float(params["epochs"])
     jobs = study.jobs
     share = (gpus_asked(jobs.slurm) or 1) / jobs.workers_per_gpu
-    rounds = -(-study.n_trials // jobs.n_workers)
-    return Forecast(study.n_trials * seconds * share / 3600, rounds * seconds, seconds)
+    n = trainings(study)
+    return Forecast(n * seconds * share / 3600, -(-n // jobs.n_workers) * seconds, seconds)
+
+
+def trainings(study: Study) -> int:
+    """The trials of a study, and the runs with fresh seeds that follow."""
+    again = study.confirm.top * study.confirm.seeds if study.confirm else 0
+    return study.n_trials + again
 
 
 def duration(seconds: float) -> str:
