@@ -179,7 +179,7 @@ def test_data_that_is_gone_costs_only_the_comparison(run, monkeypatch):
     search(run, 5)
     score(run, report.best(run.study, run.trials()), 5)
 
-    def fail(_):
+    def fail(*_):
         raise datasets.DataError("source", "no file x.csv", "put it back")
 
     monkeypatch.setattr(datasets, "load", fail)
