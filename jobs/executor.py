@@ -48,7 +48,8 @@ class Slots:
         """What the system says of the workers, in words."""
         why = f" ({self.waiting_for})" if self.waiting_for else ""
         queued = f", {self.queued} in the queue{why}" if self.queued else ""
-        return f"{self.workers - self.queued} workers at work{queued}"
+        working = self.workers - self.queued
+        return f"{working} worker{'' if working == 1 else 's'} at work{queued}"
 
 
 class Executor(Protocol):

@@ -112,7 +112,10 @@ def test_the_report_of_a_finished_run_says_who_wins(finished):
         "The tuned model beats",
     ):
         assert words in told
-    assert told.splitlines()[-1] == f"Figures: {run.folder.report}"
+    assert (
+        told.splitlines()[-1]
+        == f"Figures and tables: {run.folder.report / 'index.html'}, and beside it"
+    )
 
 
 def test_failures_are_counted_with_their_reason(finished):

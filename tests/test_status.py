@@ -158,8 +158,10 @@ def test_the_state_of_a_run_is_told_in_one_word(tmp_path, monkeypatch):
     monkeypatch.setattr("tuner.status.time.time", lambda: files.modified(run.path) + 600)
     assert status(run)["state"] == "no controller for 10 min"
     monkeypatch.undo()
+    assert status(run)["jobs"] == "0 workers at work"
     assert drives.drive(run, Inline(run.folder)) == 0
     assert status(run)["state"] == "finished"
+    assert status(run)["jobs"] is None
 
 
 def test_the_same_error_is_shown_in_one_screen(tmp_path, capsys):

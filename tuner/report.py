@@ -132,7 +132,7 @@ def _untested(verdict: Verdict, models: Sequence[Trial]) -> list[str]:
 
 
 def _figures(store: Store) -> str:
-    return f"Figures: {store.folder.report}"
+    return f"Figures and tables: {store.folder.report / 'index.html'}, and beside it"
 
 
 def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:

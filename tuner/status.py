@@ -57,7 +57,7 @@ def status(store: Store) -> dict[str, Any]:
         "running": [asdict(trial) for trial in live.running(store, trials, now)],
         "busy": live.busy(study, trials, sign.get("end") or now),
         "slots": study.jobs.n_workers,
-        "jobs": sign.get("jobs"),
+        "jobs": None if sign.get("end") else sign.get("jobs"),
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
         "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
         "left_out": black_holes(store.folder),
