@@ -20,6 +20,7 @@ pytestmark = pytest.mark.fast
 RUNS, SEED = 100, 1
 
 
+@pytest.mark.slow
 def test_no_promise_breaks_under_random_faults():
     """Kills, stops, lost replies, stale listings, wrong answers: `python -m tests.simulation`."""
     print(f"python -m tests.simulation --runs {RUNS} --seed {SEED}")
