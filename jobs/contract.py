@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 SEARCH = "search"  # the part of a trial that the sampler asked for; others serve the winner
+ENQUEUED, BY_HAND = "enqueue", "by hand"  # origins of points that no sampler asked for
 CONFIRM = "confirm:"  # with which fresh seed: the part of one of the best, trained again
 SHARD = 1000  # results a folder of done/
 NOTE = "submission.json"  # in jobs/*/, with the submission: when, and for a process which

@@ -24,9 +24,6 @@ from jobs.folder import RunFolder
 from jobs.logs import last_words, tidy
 from jobs.slot import local_job
 
-# Large blocks stay with the process: torch frees and asks for the same ones at every step, and a
-# page that comes back from the kernel is first written with zeros (tests/bench/NEGATIVE.md).
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "64000000", "MALLOC_TRIM_THRESHOLD_": "512000000"}
 _STRIKES = 3  # submissions without a ready worker after which nothing more is submitted
 
 
@@ -214,7 +211,7 @@ def _was_ready(path: Path) -> bool:
 
 def _start(folder: RunFolder, name: str, gpu: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-u", "-m", "jobs.worker", str(folder.path), "--submission", name]
-    env = slurm.environment(os.environ, local=True) | {"OMP_NUM_THREADS": "1"} | _MALLOC
+    env = slurm.environment(os.environ, local=True) | {"OMP_NUM_THREADS": "1"}
     if gpu:
         env["CUDA_VISIBLE_DEVICES"] = gpu
     with files.open_log(folder.jobs / name / "log.txt") as log:

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import END, FULL, READY, SEARCH, Claim, Proposal, State, View
+from jobs.contract import BY_HAND, END, ENQUEUED, FULL, READY, SEARCH, Claim, Proposal, State, View
 from jobs.folder import RunFolder
 from jobs.logs import LOG_TAIL
 from jobs.orders import Orders
@@ -156,7 +156,7 @@ class Worker:
 
     def _rungs(self, proposal: Proposal) -> Rungs | None:
         """Where a trial may be pruned: not what the study's author or the report asked for."""
-        asked_for = proposal.origin == "enqueue" or proposal.part != SEARCH
+        asked_for = proposal.origin in (ENQUEUED, BY_HAND) or proposal.part != SEARCH
         return None if asked_for else self.orders.rungs
 
     def _start_from(self, proposal: Proposal) -> Path | None:

@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
 from models.protocols import Scratch
-from models.series import DEFAULTS, calendar, columns_used, positive
+from models.series import DEFAULTS, ByTime, calendar, columns_used, known_part, positive
 from models.sources import Source
-from models.split import Array, DataError, Part, Split
+from models.split import Array, Part, Split
 from models.survey import Rows, Survey, survey
 
 _VERSION = 1  # of what is prepared: another one is prepared anew
@@ -21,16 +21,12 @@ _surveys: dict[str, Survey] = {}  # the newest: a controller loads its data twic
 
 
 @final
-class LargeSeries:
+class LargeSeries(ByTime):
     """What `Series` is, with arrays that are maps of prepared files; raises DataError.
 
     They are the same windows, scaled with sums of double precision; an hour is a float. Without a
     `scratch` all is checked and nothing prepared: then there are no splits.
     """
-
-    task: Literal["regression"] = "regression"
-    n_classes = 0
-    target_column = 0
 
     def __init__(self, source: Source, spec: Mapping[str, Any], scratch: Scratch | None) -> None:
         spec = {**DEFAULTS, **spec}
@@ -43,18 +39,9 @@ class LargeSeries:
         if not scratch:
             self._survey()
 
-    def parts(self) -> tuple[str, ...]:
-        """One: the test of the search's own winner."""
-        return ("test",)
-
-    def resumes_search(self, part: str) -> bool:
-        """Whether `part` trains on the search's split, which "test" does."""
-        return part == "test"
-
     def splits(self, part: str) -> tuple[Split, ...]:
         """The one split by time; its test part is there only when `part` is "test"."""
-        if part not in {"search", "test"}:
-            raise DataError("part", f"a series has no {part!r}", "use search or test")
+        known_part(part)
         assert self._folder, "data without a scratch are only checked"
         facts = json.loads((self._folder / "facts.json").read_bytes())
         arrays = {name: _mapped(self._folder / name, kind) for name, kind in _ARRAYS.items()}

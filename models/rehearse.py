@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from models.fold import EVALUATION_BATCH, Fold
+from models.room import room
 from models.split import Dataset
 from models.train import Training
 
@@ -28,12 +29,13 @@ class Rehearsal:
 def rehearse(params: Mapping[str, Any], data: Dataset, seed: int) -> Rehearsal:
     """Train one point for a few batches and score one; an epoch of all folds follows from that.
 
-    Raises what a training would raise: ValueError, torch.OutOfMemoryError.
+    Raises what a training would raise: ValueError, TooLargeError.
     """
     training = Training(params, data, "search", seed)
     cuda = training.device.type == "cuda"
     fold = training.folds[0]
-    step, score = _seconds(lambda: _step(fold)), _seconds(lambda: _score(fold))
+    with room(training.params, fold.model, training.device):
+        step, score = _seconds(lambda: _step(fold)), _seconds(lambda: _score(fold))
     batches = sum(len(f.rows) // min(f.params["batch_size"], len(f.rows)) for f in training.folds)
     held = (f.split.validation for f in training.folds)
     scored = sum(-(-len(part.rows) // EVALUATION_BATCH) for part in held if part)
@@ -53,9 +55,9 @@ def _step(fold: Fold) -> None:
 
 
 def _score(fold: Fold) -> None:
-    fold.model.eval()
-    with torch.no_grad():
-        fold.model(fold.inputs.take(fold.rows[:EVALUATION_BATCH])).sum().item()
+    """One batch of the validation part; waits for the device."""
+    assert fold.split.validation  # a search has one
+    fold.first_scores(fold.split.validation).sum().item()
 
 
 def _seconds(action: Callable[[], None]) -> float:

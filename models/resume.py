@@ -11,14 +11,15 @@ _RANDOM, _CUDA = "random", "cuda_random"
 
 def streams() -> State:
     """The state of torch's random streams: the CPU's, and the GPU's in use if there is one."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    # A training on the CPU of a node with GPUs takes none of their memory by asking.
+    cuda = torch.cuda.get_rng_state() if _on_gpu() else None
     return {_RANDOM: torch.get_rng_state(), _CUDA: cuda}
 
 
 def set_streams(state: State) -> None:
     """Go on with what `streams` noted; a GPU's stays as it is where none was noted."""
     torch.set_rng_state(state[_RANDOM])
-    if torch.cuda.is_available() and state[_CUDA] is not None:
+    if _on_gpu() and state[_CUDA] is not None:
         torch.cuda.set_rng_state(state[_CUDA])
 
 
@@ -32,3 +33,8 @@ def restore(state: State, **parts: Any) -> None:
     for name, part in parts.items():
         part.load_state_dict(state[name])
     set_streams(state)
+
+
+def _on_gpu() -> bool:
+    """Whether this process uses a GPU."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -43,17 +43,35 @@ def prototype(seed: int = 0, steps: int = 2000) -> Table:
     return Table(columns, np.column_stack([target, noisy]).astype(np.float32), None)
 
 
+class ByTime:
+    """What every series has in common: one split by the time of the target."""
+
+    task: Literal["regression"] = "regression"
+    n_classes = 0
+    target_column = 0
+
+    def parts(self) -> tuple[str, ...]:
+        """One: the test of the search's own winner."""
+        return ("test",)
+
+    def resumes_search(self, part: str) -> bool:
+        """Whether `part` trains on the search's split, which "test" does."""
+        return part == "test"
+
+
+def known_part(part: str) -> None:
+    """Raise DataError for a part that a series has not."""
+    if part not in {"search", "test"}:
+        raise DataError("part", f"a series has no {part!r}", "use search or test")
+
+
 @final
-class Series:
+class Series(ByTime):
     """Windows of one table, split by the time of the target; raises DataError.
 
     Inputs may reach back over a border, targets never cross one. Rows whose target was not
     measured, and windows with a hole in their time, are left out.
     """
-
-    task: Literal["regression"] = "regression"
-    n_classes = 0
-    target_column = 0
 
     def __init__(self, table: Table, spec: Mapping[str, Any]) -> None:
         spec = {**DEFAULTS, **spec}
@@ -70,18 +88,9 @@ class Series:
         self.ends = self._usable()
         self.splits("test")  # every fault of the data shows here, not hours later in a worker
 
-    def parts(self) -> tuple[str, ...]:
-        """One: the test of the search's own winner."""
-        return ("test",)
-
-    def resumes_search(self, part: str) -> bool:
-        """Whether `part` trains on the search's split, which "test" does."""
-        return part == "test"
-
     def splits(self, part: str) -> tuple[Split, ...]:
         """The one split by time; its test part is there only when `part` is "test"."""
-        if part not in {"search", "test"}:
-            raise DataError("part", f"a series has no {part!r}", "use search or test")
+        known_part(part)
         known = self.measured[self.hours < self.validation_from]
         for column, name in enumerate(self.columns):
             if np.isnan(known[:, column]).all():

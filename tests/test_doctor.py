@@ -13,10 +13,11 @@ import pytest
 from tests.slurm_cluster import wait_for
 from tuner.doctor import Finding, _clock, _data, _point, _room, examine
 from tuner.errand import send, throw_away
-from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points
+from tuner.forecast import LARGEST, MIDDLE, forecast, points
 from tuner.settings import Confirm, Jobs
 from tuner.space import Space
 from tuner.study import Study
+from tuner.units import duration
 
 OWN = """
 direction = "minimize"
@@ -221,13 +222,18 @@ def test_our_own_training_is_measured(tmp_path):
     assert "an epoch" in found[LARGEST]
 
 
-@pytest.mark.slurm
-def test_a_job_of_the_study_looks_at_its_node(cluster):
-    """With the study's own resources, as an ordinary user; the queue and runs/ are empty after."""
+def asked_of(cluster):
+    """The command, for a study that the ordinary user has in the project."""
     path = cluster.project / "jobs" / "doctor.toml"
     path.write_text(OWN.format(train="tests.functions:sleep", executor="slurm"))
     path.chmod(0o644)
-    command = [str(cluster.python), "-m", "tuner.doctor", "jobs/doctor.toml"]
+    return [str(cluster.python), "-m", "tuner.doctor", "jobs/doctor.toml"]
+
+
+@pytest.mark.slurm
+def test_a_job_of_the_study_looks_at_its_node(cluster):
+    """With the study's own resources, as an ordinary user; the queue and runs/ are empty after."""
+    command = asked_of(cluster)
     answer = cluster.run(command, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "✓ slurm      sbatch --test-only: Job" in answer.stdout
@@ -240,10 +246,7 @@ def test_a_job_of_the_study_looks_at_its_node(cluster):
 @pytest.mark.slurm
 def test_what_is_wrong_on_the_node_is_said(cluster):
     """A GPU that torch cannot use, a partition that is not there, a queue that does not move."""
-    path = cluster.project / "jobs" / "doctor.toml"
-    path.write_text(OWN.format(train="tests.functions:sleep", executor="slurm"))
-    path.chmod(0o644)
-    command = [str(cluster.python), "-m", "tuner.doctor", "jobs/doctor.toml"]
+    command = asked_of(cluster)
     blind = cluster.run([*command, "--set", 'jobs.device="auto"'], check=False)
     assert blind.returncode == 1
     assert "torch" in blind.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from jobs import files, rungs
 from jobs.attempt import Attempt, Ending
-from jobs.contract import Claim, Proposal, State
+from jobs.contract import BY_HAND, ENQUEUED, Claim, Proposal, State
 from jobs.executor import Inline
 from jobs.rungs import Rungs
 from jobs.worker import work
@@ -170,7 +170,9 @@ def test_a_pruned_value_is_in_the_direction_of_the_study(tmp_path):
     assert (run.folder.result(0).state, run.folder.result(0).value) == (State.PRUNED, 3.0)
 
 
-@pytest.mark.parametrize("given", [{"origin": "enqueue"}, {"part": "test", "of": 0}])
+@pytest.mark.parametrize(
+    "given", [{"origin": ENQUEUED}, {"origin": BY_HAND}, {"part": "test", "of": 0}]
+)
 def test_what_somebody_asked_for_is_never_pruned(tmp_path, given):
     """The study's own points, and the winner's parts."""
     run = run_of(tmp_path, points=())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from jobs import files
-from jobs.contract import SEARCH, Claim, Proposal, State, View, trains_the_search
+from jobs.contract import ENQUEUED, SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import CANCELLED, NO_TRACE
 from jobs.scratch import Prepared
@@ -193,11 +193,11 @@ class Controller:
         study = self.study
         search = [trial for trial in trials if trial.part == SEARCH]
         pending = sorted(view.proposed - view.finished)
-        tried = sum(t.origin == "enqueue" for t in search) if study.enqueue else 0
+        tried = sum(t.origin == ENQUEUED for t in search) if study.enqueue else 0
         own = study.enqueue[tried:][:n]
         number = view.size
         for params in own:
-            if not self._publish(number, dict(params), "enqueue", pending):
+            if not self._publish(number, dict(params), ENQUEUED, pending):
                 return
             search.append(Trial(number=number, state=State.WAITING, params=params))
             pending.append(number)

@@ -19,9 +19,10 @@ from models.large import LargeSeries
 from tuner import errand, study
 from tuner.cli import guarded
 from tuner.errand import Errand
-from tuner.forecast import LARGEST, MIDDLE, duration, forecast, points, trainings
+from tuner.forecast import LARGEST, MIDDLE, forecast, points, trainings
 from tuner.space import BadInput
 from tuner.study import Study
+from tuner.units import duration
 
 _EXAMPLE = "example: python -m tuner.doctor jobs/pm25.toml --executor slurm"
 _PATIENCE = 600.0  # seconds that the canary may wait in the queue

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from jobs.contract import SEARCH, State, trains_the_search
 from tuner import confirm
 from tuner.controller import Status
+from tuner.live import seconds_left
 from tuner.study import Study
 from tuner.trial import Trial, counts
 
@@ -58,11 +59,11 @@ class Progress:
         if self.bar is not None:
             self.bar.n = done
             self.bar.set_description_str(self.study.name, refresh=False)
-            words, left = describe(self.study, status), _left(self.study, status, done)
+            words, left = describe(self.study, status), _left(self.study, status)
             self.bar.set_postfix_str(f"{words}  {left}")
         elif (news := _news(status)) != self._shown or time.monotonic() - self._at > _LINE_EVERY:
             self._shown, self._at = news, time.monotonic()
-            words, left = describe(self.study, status), _left(self.study, status, done)
+            words, left = describe(self.study, status), _left(self.study, status)
             line = f"{time.strftime('%H:%M:%S')} {self.study.name} {done}/{self.study.n_trials}"
             print(f"{line}  {words}  {left}".rstrip(), file=self.stream, flush=True)
 
@@ -109,12 +110,10 @@ def _count(trials: Sequence[Trial]) -> int:
     return len([t for t in trials if t.part == SEARCH and t.state.finished])
 
 
-def _left(study: Study, status: Status, done: int) -> str:
-    """The time left, if trials go on to take as long and as many run at once."""
-    seconds = [t.seconds for t in status.trials if t.seconds and t.part == SEARCH]
-    running = len([t for t in status.trials if t.state is State.RUNNING])
-    todo = study.n_trials - done
-    if not seconds or not running or todo <= 0:
+def _left(study: Study, status: Status) -> str:
+    """The time left of the search."""
+    seconds = seconds_left(study, status.trials)
+    if seconds is None:
         return ""
-    minutes, rest = divmod(int(todo * sum(seconds) / len(seconds) / running), 60)
+    minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} left"

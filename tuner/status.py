@@ -19,9 +19,9 @@ from tuner.budget import LOST, Past, held_lines, spent, spent_lines
 from tuner.cli import guarded
 from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
-from tuner.forecast import duration
 from tuner.known import known
 from tuner.store import Store
+from tuner.units import duration
 
 _EXAMPLE = "example: python -m tuner.status runs/pm25 --watch"
 _WATCH_EVERY = 5.0  # seconds: a screen asks for one listing and the files of running trials

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import logs
-from jobs.contract import SEARCH, Claim, Proposal, State
+from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
 from tuner import samplers
 from tuner.cli import guarded
@@ -27,7 +27,6 @@ _EXAMPLE = """examples:
   python -m tuner.steer runs/pm25 again 37
   python -m tuner.steer runs/pm25 cancel 37
   python -m tuner.steer runs/pm25 show 37"""
-BY_HAND = "by hand"  # the origin of such a point: none of the study's own, nor a sampler's
 
 
 def pause(run: Store) -> str:

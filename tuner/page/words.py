@@ -8,6 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tuner import units
+
 # Control characters, and those that turn the direction of what is written around them.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
@@ -65,8 +67,7 @@ def duration(seconds: float | None) -> str:
     """Seconds in the unit that suits them."""
     if seconds is None or not math.isfinite(seconds):
         return _DASH
-    unit, size = next((u for u in _UNITS if abs(seconds) >= 1.5 * u[1]), _UNITS[-1])
-    return f"{number(seconds / size, 2 if seconds < 10 * size else 3)}\N{NO-BREAK SPACE}{unit}"
+    return units.duration(seconds).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def span_unit(seconds: float) -> tuple[str, float]:
