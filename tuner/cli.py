@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs import files
 from jobs.trust import Untrusted
 from tuner.space import BadInput
 
@@ -16,9 +17,9 @@ BAD_INPUT = 2
 def guarded(path: Path) -> Iterator[None]:
     """Turn bad or untrusted input into one line on stderr and exit code 2.
 
-    Side effect: what this process writes is for its owner's eyes.
+    Side effect: what this process writes, only its owner can read, or a run's group.
     """
-    os.umask(0o077)
+    os.umask(files.umask(path))
     try:
         yield
     except BadInput as error:

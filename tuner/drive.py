@@ -58,6 +58,7 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
 
     0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C.
     """
+    os.umask(files.umask(store.path))
     with alone(store) as only:
         if not only:
             sign = store.last_sign()
@@ -96,6 +97,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
     with Progress(store.study, sys.stderr) as progress:
         while True:
             status = files.patiently(controller.tick)  # a full disk is waited for
+            progress.study = store.study  # somebody may have raised n_trials
             progress.show(status)
             if interrupted():
                 raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs import files
+from jobs import files, trust
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
 from tuner import live
@@ -20,6 +20,7 @@ from tuner.cli import guarded
 from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
 from tuner.known import known
+from tuner.page.words import visible
 from tuner.store import Store
 from tuner.units import duration
 
@@ -176,11 +177,13 @@ def main() -> None:
     parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     arguments = parser.parse_args()
     with guarded(arguments.run):
-        store = Store(arguments.run.absolute())
+        store = Store(arguments.run.absolute(), trust.check_reader)
 
         def look() -> str:
             found = status(store)
-            return json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found)
+            if arguments.json:
+                return json.dumps(found, indent=2, allow_nan=False)
+            return str(visible(text(found)))  # an error's text may hold a terminal's commands
 
         watch(look) if arguments.watch else print(look())
 

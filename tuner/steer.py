@@ -17,8 +17,8 @@ from tuner import samplers
 from tuner.cli import guarded
 from tuner.drive import PAUSED, resume_line
 from tuner.space import BadInput
-from tuner.store import Store
-from tuner.study import value_of
+from tuner.store import Store, change
+from tuner.study import overlaid, value_of
 from tuner.trial import Trial
 
 _EXAMPLE = """examples:
@@ -26,7 +26,9 @@ _EXAMPLE = """examples:
   python -m tuner.steer runs/pm25 try learning_rate=1e-3 batch_size=64 …
   python -m tuner.steer runs/pm25 again 37
   python -m tuner.steer runs/pm25 cancel 37
-  python -m tuner.steer runs/pm25 show 37"""
+  python -m tuner.steer runs/pm25 show 37
+  python -m tuner.steer runs/pm25 set n_trials=80 gpu_hours=300"""
+_WHILE_AT_WORK = ("n_trials", "gpu_hours", "jobs.n_workers", "confirm.top", "confirm.seeds")
 
 
 def pause(run: Store) -> str:
@@ -63,6 +65,19 @@ def cancel(run: Store, number: int) -> str:
     if trial.reason != CANCELLED:
         raise BadInput("", f"has a result for trial {number} already", "nothing is to be done")
     return f"trial {number} is cancelled"
+
+
+def set_(run: Store, settings: Sequence[str]) -> str:
+    """Give the study other limits; a controller at work takes them up at its next look."""
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        if key not in _WHILE_AT_WORK:
+            remedy = f"only these may: {', '.join(_WHILE_AT_WORK)}; for others start it again"
+            raise BadInput("", f"{key!r} cannot be changed here", remedy)
+    wanted = overlaid(run.study, settings)
+    change(run.path, wanted)
+    hours = "" if wanted.gpu_hours is None else f", {wanted.gpu_hours:g} hours"
+    workers = f"{wanted.jobs.n_workers} workers"
+    return f"the run has {wanted.n_trials} trials{hours}, {workers} now{_if_ended(run)}"
 
 
 def show(run: Store, number: int) -> str:
@@ -115,7 +130,7 @@ def _point(words: Sequence[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pause a run, try a point, train one again, cancel one, or show one, while it runs or not."""
+    """Pause a run, try a point, give a trial up, raise a limit, or show one, at work or not."""
     parser = argparse.ArgumentParser(
         "python -m tuner.steer", description=main.__doc__, epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -125,6 +140,8 @@ def main() -> None:
     what.add_parser("pause", help="let the running trials end, and start none")
     words = what.add_parser("try", help="train this point too")
     words.add_argument("point", nargs="+", metavar="NAME=VALUE", help="every parameter of [space]")
+    limits = what.add_parser("set", help=f"other limits: {', '.join(_WHILE_AT_WORK)}")
+    limits.add_argument("settings", nargs="+", metavar="KEY=VALUE")
     for name, help_ in (
         ("again", "train a trial's point once more"),
         ("cancel", "give a trial up"),
@@ -138,6 +155,8 @@ def main() -> None:
             print(pause(run))
         elif given.what == "try":
             print(try_(run, _point(given.point)))
+        elif given.what == "set":
+            print(set_(run, given.settings))
         else:
             print({"again": again, "cancel": cancel, "show": show}[given.what](run, given.number))
 
