@@ -55,6 +55,14 @@ def test_settings_are_laid_over_the_file(tmp_path):
     assert read.fixed == {"rate": 1e-3}
 
 
+def test_a_list_is_written_as_sbatch_reads_it(tmp_path):
+    """Slurm starts a job on whichever of the partitions has room first."""
+    text = GOOD + '[jobs.slurm]\npartition = ["a100", "v100"]\nnodes = 1\n'
+    read = study.read(write(tmp_path, text))
+    assert read.jobs.slurm == {"partition": "a100,v100", "nodes": 1}
+    assert study.Study.from_table(read.to_table()) == read
+
+
 def test_a_data_file_is_found_beside_the_study_file(tmp_path):
     """Its path counts from there, wherever the command is typed."""
     (tmp_path / "own.csv").write_text("a,b\n" + "\n".join(f"{i},{i % 7}" for i in range(400)))
@@ -86,6 +94,13 @@ BAD = {
     "no function": (GOOD.replace("tests.functions:quadratic", "quadratic"), "train", "package"),
     "no such module": (GOOD.replace("tests.functions", "tests.nothing"), "train", "import"),
     "fixed and searched": (GOOD + "[fixed]\nx = 1", "fixed.x", "remove"),
+    "no group": (GOOD.replace("direction", 'group = 3\ndirection'), "group", "lab"),
+    "a list of no words": (
+        GOOD + "[jobs.slurm]\npartition = [1]", "jobs.slurm.partition", "one line",
+    ),
+    "an image on this machine": (
+        GOOD + '[jobs]\ncontainer = "a.sif"', "jobs.container", "--executor slurm",
+    ),
     "missing data": (GOOD + '[data]\nsource = "gone.csv"\ntarget = "a"', "data.source", "gone.csv"),
     "unknown data key": (GOOD + '[data]\nsource = "prototype"\nwidnow = 3', "data.widnow", "known"),
 }  # fmt: skip
