@@ -1,6 +1,5 @@
 """One model on one split: build it, train it for an epoch, score it."""
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from models.bins import Bins, encoded
 from models.cnn_lstm import CNNLSTM
+from models.defaults import OPTIONS
 from models.fusion import FusionCNN2DLSTM
 from models.inputs import Inputs, mapping, tensor
 from models.precision import mixed
@@ -131,15 +131,9 @@ class Fold:
 MODELS: Mapping[str, type[nn.Module]] = {"cnn_lstm": CNNLSTM, "fusion": FusionCNN2DLSTM}
 
 
-def options(model: str) -> set[str]:
-    """Names of a model's hyperparameters: its arguments that have a default."""
-    arguments = inspect.signature(MODELS[model]).parameters.values()
-    return {argument.name for argument in arguments if argument.default is not argument.empty}
-
-
 def build(params: Mapping[str, Any], data: Dataset, shape: tuple[int, ...]) -> nn.Module:
     """The model that `params` describe, for inputs whose one step or item has this `shape`."""
-    given = {name: params[name] for name in options(params["model"]) & params.keys()}
+    given = {name: params[name] for name in OPTIONS[params["model"]].keys() & params.keys()}
     if params["model"] == "fusion":
         channels, frequencies, _ = shape
         return FusionCNN2DLSTM(channels, frequencies, data.n_classes, **given)

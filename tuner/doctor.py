@@ -16,7 +16,7 @@ from jobs import files, slurm
 from jobs.executor import gpus_here
 from jobs.orders import GRACE
 from models.large import LargeSeries
-from tuner import errand, study
+from tuner import errand, ours, study
 from tuner.cli import guarded
 from tuner.errand import Errand
 from tuner.forecast import LARGEST, MIDDLE, forecast, points, trainings
@@ -77,6 +77,7 @@ def _study(wanted: Study) -> Finding:
 
 def _data(wanted: Study) -> Finding:
     data = wanted.load_data()
+    ours.check(wanted, data)
     if data is None:
         return Finding("data", f"none named: {wanted.train} brings its own")
     if isinstance(data, LargeSeries):

@@ -13,7 +13,7 @@ from typing import Any, final
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
 from jobs.folder import RunFolder
-from tuner import confirm, warm
+from tuner import confirm, ours, warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -217,7 +217,7 @@ def create(study: Study, path: Path) -> Store:
     The number of trials, the jobs and further points to enqueue may change; the identity may not.
     """
     study.check_train()
-    study.load_data()
+    ours.check(study, study.load_data())
     folder = RunFolder(path)
     trust.check_run(path)
     listed = files.names(path)
