@@ -3,8 +3,8 @@
 Each is one file that the controller and the workers find at their next look: it does not matter
 whether they run, on which host, or who comes first.
 """
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,21 +13,21 @@ from typing import Any
 from jobs import logs
 from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
-from tuner import samplers
-from tuner.cli import guarded
+from tuner import cli, samplers
 from tuner.drive import PAUSED, resume_line
 from tuner.space import BadInput
 from tuner.store import Store, change
 from tuner.study import overlaid, value_of
 from tuner.trial import Trial
 
-_EXAMPLE = """examples:
-  python -m tuner.steer runs/pm25 pause
-  python -m tuner.steer runs/pm25 try learning_rate=1e-3 batch_size=64 …
-  python -m tuner.steer runs/pm25 again 37
-  python -m tuner.steer runs/pm25 cancel 37
-  python -m tuner.steer runs/pm25 show 37
-  python -m tuner.steer runs/pm25 set n_trials=80 gpu_hours=300"""
+_EXAMPLES = (
+    "runs/pm25 pause",
+    "runs/pm25 try learning_rate=1e-3 batch_size=64 …",
+    "runs/pm25 again 37",
+    "runs/pm25 cancel 37",
+    "runs/pm25 show 37",
+    "runs/pm25 set n_trials=80 gpu_hours=300",
+)
 _WHILE_AT_WORK = ("n_trials", "gpu_hours", "jobs.n_workers", "confirm.top", "confirm.seeds")
 
 
@@ -131,10 +131,7 @@ def _point(words: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Pause a run, try a point, give a trial up, raise a limit, or show one, at work or not."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.steer", description=main.__doc__, epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.parser("steer", main.__doc__, *_EXAMPLES)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     what.add_parser("pause", help="let the running trials end, and start none")
@@ -148,8 +145,8 @@ def main() -> None:
         ("show", "a trial's point, its end, and its log's"),
     ):
         what.add_parser(name, help=help_).add_argument("number", type=int, metavar="TRIAL")
-    given = parser.parse_args()
-    with guarded(given.run):
+    given = cli.parse(parser)
+    with cli.guarded(given.run):
         run = Store(given.run.absolute())
         if given.what == "pause":
             print(pause(run))
