@@ -168,6 +168,19 @@ def test_a_used_up_quota_is_found(monkeypatch, tmp_path):
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("star", ["", "*"])
+def test_a_used_up_quota_of_lustre_is_found(monkeypatch, tmp_path, star):
+    """`lfs quota` always speaks, and puts a star at what is over."""
+    lfs = tmp_path / "lfs"
+    lfs.write_text(f"#!/bin/sh\necho /lustre 1100{star} 900 1000 6d 5 0 0 -\n")
+    lfs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    found = _room(study(), tmp_path)
+    assert bool(found.remedy) == bool(star)
+    assert ("1100* 900" in found.text) == bool(star)
+
+
+@pytest.mark.fast
 def test_no_slurm_here_is_said(monkeypatch, tmp_path):
     """On a laptop."""
     monkeypatch.setenv("PATH", str(tmp_path))

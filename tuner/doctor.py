@@ -134,19 +134,24 @@ def _room(wanted: Study, run: Path) -> Finding:
     inodes = f"{free.f_favail:,} files" if free.f_files else "files without a limit"
     text = f"{free.f_bavail * free.f_frsize / 1e9:.1f} GB and {inodes} are free; "
     short = bool(free.f_files) and free.f_favail < need
-    over = _over_quota()
+    over = _over_quota(run)
     return Finding(
         "room", f"{text}the study needs up to {need:,} files{over and f'; {over}'}",
         "remove old runs, or pack them (python -m tuner.pack)" if short or over else "",
     )  # fmt: skip
 
 
-def _over_quota() -> str:
-    """What `quota -q` says, which speaks of used up quotas only; Lustre's it does not know."""
+def _over_quota(run: Path) -> str:
+    """What the quotas say that are used up; `quota -q` knows NFS's and local ones, `lfs` Lustre's."""
+    said = _said("quota", "-q")
+    lustre = _said("lfs", "quota", "-q", "-u", str(os.geteuid()), str(run))
+    return said or (f"lfs quota: {lustre}" if "*" in lustre else "")  # * stands at what is over
+
+
+def _said(*command: str) -> str:
+    """What a command says, on one line; empty where it is not here, or does not answer."""
     try:
-        said = subprocess.run(
-            ["quota", "-q"], check=False, capture_output=True, text=True, timeout=30
-        )
+        said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return " ".join(said.stdout.split())
