@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.slurm_cluster import REPOSITORY
-from tuner import study
+from tuner import ours, study
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 README = (REPOSITORY / "README.md").read_text()
@@ -26,7 +26,8 @@ def test_the_study_file_can_be_run_as_it_stands(tmp_path):
     (example,) = blocks("toml")
     path = tmp_path / "study.toml"
     path.write_text(example)
-    assert study.read(path).load_data() is not None
+    read = study.read(path)
+    ours.check(read, read.load_data())
 
 
 def test_every_key_of_a_study_is_named():

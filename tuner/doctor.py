@@ -142,7 +142,7 @@ def _room(wanted: Study, run: Path) -> Finding:
 
 
 def _over_quota(run: Path) -> str:
-    """What the quotas say that are used up; `quota -q` knows NFS's and local ones, `lfs` Lustre's."""
+    """What used up quotas say: `quota -q` knows those of NFS and local disks, `lfs` Lustre's."""
     said = _said("quota", "-q")
     lustre = _said("lfs", "quota", "-q", "-u", str(os.geteuid()), str(run))
     return said or (f"lfs quota: {lustre}" if "*" in lustre else "")  # * stands at what is over
