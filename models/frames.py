@@ -119,6 +119,7 @@ def _numbers(
     """The names of the columns of numbers, and the hours of the rows."""
     if frame is None:
         return (), None
+    _refuse_other_separators(frame)
     hours = None
     if time is not None:
         if time not in frame:
@@ -127,6 +128,15 @@ def _numbers(
         hours = _hours(frame[time], time)
     numbers = frame.select_dtypes(["number", "bool"])
     return tuple(str(name) for name in numbers if name != time), hours
+
+
+def _refuse_other_separators(frame: "pd.DataFrame") -> None:
+    """A table of one column whose name holds more of them was written with another comma."""
+    only = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    for mark in (";", "\t", "|"):
+        if mark in only:
+            remedy = f"save it with commas: pandas.read_csv(…, sep={mark!r}).to_csv(…, index=False)"
+            raise DataError("source", f"its columns are separated by {mark!r}", remedy)
 
 
 def _hours(dates: "pd.Series[Any]", time: str) -> Array:

@@ -71,6 +71,11 @@ def diverging(params, data, report, checkpoint, seed):
     return float("nan") if params["x"] > 1 else params["x"]
 
 
+def colourful(params, data, report, checkpoint, seed):
+    """A training whose error is written in red."""
+    raise ValueError("\x1b[31mred\x1b[0m")
+
+
 def faulty(params, data, report, checkpoint, seed):
     """Epochs that each add to the value; the first attempt meets the fault that its point names."""
     state = checkpoint.load() or {"done": 0, "value": 0.0}

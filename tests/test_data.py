@@ -296,6 +296,16 @@ def test_a_target_full_of_gaps_is_refused(tmp_path):
             series(tmp_path, values)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_table_with_other_separators_says_how_to_save_it(tmp_path, mark):
+    """As much of Europe's software writes it; guessing its decimal comma could go wrong."""
+    (tmp_path / "own.csv").write_text(f"day{mark}load kW\n1{mark}2,5\n")
+    spec = {"source": str(tmp_path / "own.csv"), "target": "load kW", "window": 2, "time": "day"}
+    with pytest.raises(DataError, match="separated by") as caught:
+        load(spec)
+    assert f"sep={mark!r}" in caught.value.remedy
+
+
 @pytest.mark.parametrize("name", ["own.csv", "own.parquet", "own.npz", "own.xls"])
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, name):
     """In one line, whatever the library that reads it says."""

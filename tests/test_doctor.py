@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import made
 from tests.slurm_cluster import wait_for
 from tuner.doctor import Finding, _clock, _data, _point, _room, examine
 from tuner.errand import send, throw_away
 from tuner.forecast import LARGEST, MIDDLE, forecast, points
 from tuner.settings import Confirm, Jobs
-from tuner.space import Space
+from tuner.space import BadInput, Int, Space
 from tuner.study import Study
 from tuner.units import duration
 
@@ -151,7 +152,17 @@ def test_data_larger_than_memory_are_not_prepared_by_the_doctor(monkeypatch, tmp
     table = tmp_path / "table.npy"
     np.save(table, np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32))
     data = {"source": str(table), "target": "0", "window": 4}
-    assert "larger than memory" in _data(study(data=data)).text
+    space = {"lstm_units": Int(8, 16)}
+    assert "larger than memory" in _data(made.study(space, data=data)).text
+
+
+@pytest.mark.fast
+def test_what_our_training_refuses_the_doctor_refuses():
+    """Before a job is sent: as tuner.run does."""
+    data = {"source": "prototype", "target": "target", "window": 20}
+    wanted = made.study({"lstm_units": Int(8, 16)}, data=data, fixed={"precision": "fp16"})
+    with pytest.raises(BadInput, match="none of float32, bf16, auto"):
+        _data(wanted)
 
 
 @pytest.mark.fast

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from jobs import files
-from jobs.contract import Claim, Lost, State
+from jobs.contract import Claim, Lost, Proposal, State
 from jobs.executor import Inline
 from tests.manyresults import digested_run
 from tests.test_controller import drive, make
@@ -142,11 +142,14 @@ def test_ten_thousand_trials_are_shown_at_once(tmp_path):
     """In CPU seconds of the whole command, which a busy machine does not change much; bar: one."""
     digested_run(tmp_path / "run", 10_000)
     command = [sys.executable, "-m", "tuner.status", str(tmp_path / "run")]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "10000 of 10000 trials are done" in words
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+    used = []
+    for _ in range(3):  # what else runs here can only add to it
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert "10000 of 10000 trials are done" in words
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(used) < 1.0
 
 
 def test_the_state_of_a_run_is_told_in_one_word(tmp_path, monkeypatch):
@@ -175,3 +178,25 @@ def test_the_same_error_is_shown_in_one_screen(tmp_path, capsys):
     assert f"all of it: {run.folder.result_path(0)}" in screen
     assert screen.rstrip().endswith(drives.resume_line(run))
     assert len(screen.splitlines()) < 24
+
+
+def test_a_screen_holds_sixteen_running_trials(tmp_path):
+    """The oldest: each costs a file to read."""
+    run = make(tmp_path, n_trials=40, jobs=Jobs(n_workers=20))
+    for number in range(20):
+        run.folder.propose(Proposal(number, {"x": 0.5}, 1, "random"))
+        run.folder.claim(Claim(number, 1, "job"))
+    shown = status(run)
+    assert [trial["number"] for trial in shown["running"]] == list(range(16))
+    assert shown["trials"]["RUNNING"] == 20
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_an_errors_text_commands_no_terminal(tmp_path, more):
+    """Whoever raised it may have coloured it, or worse."""
+    run = make(tmp_path, train="tests.functions:colourful", n_trials=1)
+    drive(run)
+    command = [sys.executable, "-m", "tuner.status", str(run.path), *more]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "red" in said
+    assert "\x1b" not in said
