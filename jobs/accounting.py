@@ -72,7 +72,7 @@ def gpus_in(tres: str) -> int:
 
 def gpus_asked(options: Mapping[str, Any]) -> int:
     """The GPUs of one job by its options of sbatch; 0 where none of them names any."""
-    given = {key.replace("_", "-"): str(value) for key, value in options.items()}
+    given = {key: str(value) for key, value in options.items()}
     asked = given.get("gres", "").split(",")
     for key in ("gpus", "gpus-per-node", "gpus-per-task"):
         asked += [f"gpu:{entry}" for entry in given.get(key, "").split(",") if entry]

@@ -193,7 +193,7 @@ class Cluster:
 
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
         executor = submitit.SlurmExecutor(folder=folder, python=f"{self._python} -m jobs.guard")
-        options = {key.replace("_", "-"): value for key, value in self.options.items()}
+        options = dict(self.options)
         if self._excluded:
             given = [str(options["exclude"])] if "exclude" in options else []
             options["exclude"] = ",".join([*given, *self._excluded])

@@ -171,7 +171,8 @@ def rehearsal(options: Mapping[str, Any]) -> tuple[bool, str]:
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
-    said = (answer.stderr or answer.stdout).strip().splitlines() or ["no word"]
+    lines = (answer.stderr or answer.stdout).strip().splitlines()
+    said = [line for line in lines if not line.startswith("Try ")] or ["no word"]
     return answer.returncode == 0, said[-1].removeprefix("sbatch: ").removeprefix("error: ")
 
 

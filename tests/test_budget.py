@@ -216,7 +216,7 @@ def test_gpus_are_read_from_what_a_job_was_allocated(tres, gpus):
     ("options", "gpus"),
     [
         ({"gres": "gpu:1"}, 1), ({"gres": "gpu"}, 1), ({"gres": "gpu:a100:2,shard:3"}, 2),
-        ({"gpus": 2}, 2), ({"gpus_per_node": "v100:4"}, 4), ({"gpus-per-task": 1}, 1),
+        ({"gpus": 2}, 2), ({"gpus-per-node": "v100:4"}, 4), ({"gpus-per-task": 1}, 1),
         ({"partition": "gpu"}, 0), ({"gres": "shard:2"}, 0),
     ],
 )  # fmt: skip

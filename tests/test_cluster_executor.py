@@ -35,7 +35,7 @@ def submissions(run):
 def test_jobs_are_an_array_under_the_runs_name(run, fake_slurm):
     """One sbatch, with the study's options and no way back into the queue."""
     fake_slurm.says("sbatch", "Welcome to the cluster!\nSubmitted batch job 77\n")
-    executor(run, gres="gpu:1", cpus_per_task=2).submit(5)
+    executor(run, gres="gpu:1", **{"cpus-per-task": 2}).submit(5)
     (call,) = fake_slurm.calls("sbatch")
     (name,) = submissions(run)
     script = (run.jobs / name / "77_submission.sh").read_text()

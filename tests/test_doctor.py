@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jobs import canary
 from tests import made
 from tests.slurm_cluster import wait_for
 from tuner.doctor import Finding, _clock, _data, _point, _room, examine
@@ -129,20 +131,43 @@ def test_a_point_that_will_not_fit_is_found(used, ok):
         ("Requested time limit is invalid (missing or exceeds some limit)", "time ="),
         ("Unable to allocate resources: Requested node configuration is not available", "%G"),
         ("Something new", "[jobs.slurm]"),
+        ("unrecognized option '--patition'\nTry \"sbatch --help\" for more", "[jobs.slurm]"),
     ],
 )
 def test_sbatch_is_asked_before_a_job_is_sent(fake_slurm, tmp_path, said, remedy):
     """Its own words, and what to change; the job that would not come back is not sent."""
     fake_slurm.says("sbatch", stderr=f"sbatch: error: {said}\n", rc=1)
-    jobs = Jobs(executor="slurm", slurm={"gres": "gpu:1", "exclusive": True})
+    jobs = Jobs(executor="slurm", slurm={"gres": "gpu:1", "exclusive": True, "cpus_per_task": 2})
     wanted = study(train="tests.functions:quadratic", jobs=jobs)
     found = list(examine(wanted, tmp_path / "runs", 1.0))
     (bad,) = [finding for finding in found if finding.remedy]
-    assert said in bad.text
+    assert said.splitlines()[0] in bad.text
     assert remedy in bad.remedy
     (call,) = fake_slurm.calls("sbatch")
-    assert {"--test-only", "--gres=gpu:1", "--exclusive"} <= set(call["argv"])
+    given = {"--test-only", "--gres=gpu:1", "--exclusive", "--cpus-per-task=2"}
+    assert given <= set(call["argv"])
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("start", "reports", "seconds"), [(0.2, 2, 0.01), (0.2, 1, 0.2)])
+def test_an_epoch_of_an_own_function_is_one_that_is_not_the_first(
+    monkeypatch, start, reports, seconds
+):
+    """The first has imports in it; where it takes minutes, it alone has to do."""
+    monkeypatch.setattr("jobs.canary._LONG", 0.1 if reports == 1 else 60.0)
+    said = []
+
+    def train(params, data, report, checkpoint, seed):
+        time.sleep(start)
+        for step in range(9):
+            said.append(step)
+            report(step, loss=1.0)
+            time.sleep(seconds)
+
+    found = canary._epoch(train, {}, None, 0)["epoch_seconds"]
+    assert len(said) == reports
+    assert seconds <= found < seconds + 0.15
 
 
 @pytest.mark.fast

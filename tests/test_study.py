@@ -64,9 +64,9 @@ def test_what_our_training_takes_is_not_refused(tmp_path):
 
 def test_a_list_is_written_as_sbatch_reads_it(tmp_path):
     """Slurm starts a job on whichever of the partitions has room first."""
-    text = GOOD + '[jobs.slurm]\npartition = ["a100", "v100"]\nnodes = 1\n'
+    text = GOOD + '[jobs.slurm]\npartition = ["a100", "v100"]\ncpus_per_task = 1\n'
     read = study.read(write(tmp_path, text))
-    assert read.jobs.slurm == {"partition": "a100,v100", "nodes": 1}
+    assert read.jobs.slurm == {"partition": "a100,v100", "cpus-per-task": 1}
     assert study.Study.from_table(read.to_table()) == read
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tuner import checks
 from tuner.space import BadInput
 
-_OPTION = re.compile(r"[a-z][a-z0-9_-]*")
+_OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029'\"\\`$;#]*")
 # What the executor sets and later looks for; a job gets no more of the environment than it needs.
 _OURS_TO_SET = ("array", "comment", "error", "export", "job-name", "open-mode", "output", "wrap")
@@ -40,7 +40,8 @@ class Jobs:
         checks.one_of("jobs.device", self.device, ("auto", "cpu"))
         if not isinstance(self.container, str) or not _VALUE.fullmatch(self.container):
             raise BadInput("jobs.container", f"{self.container!r} is no path", "name an image")
-        object.__setattr__(self, "slurm", {k: _joined(v) for k, v in self.slurm.items()})
+        options = {key.replace("_", "-"): _joined(value) for key, value in self.slurm.items()}
+        object.__setattr__(self, "slurm", options)  # as sbatch writes them
         _check_options(self.slurm)
 
     @classmethod
@@ -106,7 +107,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         if not _OPTION.fullmatch(key):
             raise BadInput(f"jobs.slurm.{key}", "is no option of sbatch", "use its long name")
-        if any(ours.startswith(key.replace("_", "-")) for ours in _OURS_TO_SET):
+        if any(ours.startswith(key) for ours in _OURS_TO_SET):
             raise BadInput(f"jobs.slurm.{key}", "is set by the tuner", "leave it out")
         if not isinstance(value, (str, int)) or not _VALUE.fullmatch(str(value)):
             remedy = "use one line of text without quotes, \\, `, $, ; and #"
