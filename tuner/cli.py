@@ -13,14 +13,21 @@ BAD_INPUT = 2
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Turn bad or untrusted input into one line on stderr and exit code 2.
-
-    Side effect: what this process writes is for its owner's eyes.
-    """
-    os.umask(0o077)
+def private() -> Iterator[None]:
+    """What this process writes meanwhile is for its owner's eyes."""
+    before = os.umask(0o077)
     try:
         yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn bad or untrusted input into one line on stderr and exit code 2; writes are private."""
+    try:
+        with private():
+            yield
     except BadInput as error:
         where = f"{path}: {error.key}" if error.key else str(path)
         print(f"error: {where}: {error.problem}; {error.remedy}", file=sys.stderr)
