@@ -201,6 +201,8 @@ def test_bad_input_is_raised_and_leaves_nothing(tmp_path, monkeypatch):
     }.values():
         with pytest.raises(BadInput, match=words):
             run(by_hand(**more))
+    with pytest.raises(BadInput, match="study: a str is no Study"):
+        run("jobs/pm25.toml")
     assert os.listdir(tmp_path) == []
 
 

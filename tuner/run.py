@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner import confirm, drive, functions, store, study
+from tuner import checks, confirm, drive, functions, store, study
 from tuner.cli import guarded, private
 from tuner.store import Store
 from tuner.study import Study
@@ -43,6 +43,7 @@ def run(
     error where all trials fail, and KeyboardInterrupt: the same call then goes on. In a thread that
     is not the main one nothing can interrupt it but `python -m tuner.steer RUN pause`.
     """
+    checks.record("study", study, Study)
     if executor is not None:
         study = replace(study, jobs=replace(study.jobs, executor=executor))
     path = Path(folder or Path("runs") / study.name).absolute()
