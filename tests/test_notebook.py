@@ -106,10 +106,10 @@ def test_a_notebook_shows_how_its_study_is_doing(tmp_path):
     assert of_run.count("display_data") == 1
     assert of_run.count("update_display_data") >= 2
     (shown,) = [part.data for part in cells[2].outputs if part.output_type == "display_data"]
-    words = f"best {best.value:.6g} (#{best.number})  0 running  0 waiting"
+    words = f"best {best.value:.6g} (#{best.number}) · 0 running · 0 waiting"
     assert words in shown["text/html"]
     assert "6/6" in shown["text/html"]
-    assert words in shown["text/plain"]
+    assert words.replace(" · ", "  ") in shown["text/plain"]
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def page(study: Study, trials: Sequence[Trial], done: int, words: str, left: str
     """What the display shows as HTML, in the colours of the page around it."""
     return _PAGE.format(
         name=escape(study.name), done=done, of=study.n_trials, left=escape(left),
-        words=escape(words), line=line(best_so_far(study, trials)),
+        words=escape(words.replace("  ", " · ")), line=line(best_so_far(study, trials)),
     )  # fmt: skip
 
 
