@@ -78,6 +78,12 @@ def test_the_controller_starts_without_torch():
     assert "torch" not in loaded_by("tuner.run", "tuner.resume", "tuner.report", "jobs.cluster")
 
 
+def test_the_names_of_the_room_cost_nothing_until_they_are_asked_for():
+    """`from tuner import Study` is convenient; `import tuner` comes with every module of it."""
+    assert not {"numpy", "tqdm", "tuner.study", "tuner.drive"} & loaded_by("tuner")
+    assert "tuner.study" in loaded_by("tuner", then="tuner.Study")
+
+
 def test_a_worker_starts_without_the_samplers():
     """Start-up is paid by every job."""
     heavy = {"skopt", "hyperopt", "pandas", "matplotlib", "sklearn", "scipy"}

@@ -319,5 +319,5 @@ def test_a_canary_that_is_killed_is_missed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with throw_away(study(train="tests.functions:suicide"), tmp_path) as run:
         seen = send(run, "tests.functions:suicide", {MIDDLE: {}}, 30.0)
-    assert "without a word" in seen.failed
+    assert "before it trained" in seen.failed
     assert not seen.found

@@ -164,3 +164,20 @@ def test_it_opens_with_the_two_commands():
     """A newcomer reads no further before something runs."""
     assert "make demo" in README[:1200]
     assert "make test" in README[:1200]
+
+
+@pytest.mark.slow
+def test_the_study_by_hand_runs(tmp_path):
+    """As it stands, but for fewer trials and epochs; the command goes on with it by name."""
+    (example,) = [block for block in blocks("python") if "Study(" in block]
+    few = example.replace("n_trials=40", "n_trials=2").replace('"epochs": 5', '"epochs": 1')
+    assert few.count("=2,") == 1
+    code = few + "print(ran.path.name, ran.finished, sorted(ran.best_params))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    last = answer.stdout.splitlines()[-1]
+    assert last == "pm25-by-hand True ['batch_size', 'learning_rate']"
+    assert len(list(tmp_path.glob("runs/pm25-by-hand/done/*/*.result.json"))) == 3  # and its test

@@ -1,1 +1,51 @@
 """What decides: studies, samplers, the controller, and what is shown of a run."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.drive import StudyFailed
+    from tuner.inputs import BadInput
+    from tuner.parameters import Categorical, Float, Int
+    from tuner.settings import Confirm, Jobs, WarmStart
+    from tuner.space import Space
+    from tuner.study import Study
+
+__all__ = [
+    "BadInput",
+    "Categorical",
+    "Confirm",
+    "Float",
+    "Int",
+    "Jobs",
+    "Space",
+    "Study",
+    "StudyFailed",
+    "WarmStart",
+]
+
+# Imported when they are asked for: workers and commands import this room for one module of it.
+_LAZY = {
+    "BadInput": "tuner.inputs",
+    "Categorical": "tuner.parameters",
+    "Confirm": "tuner.settings",
+    "Float": "tuner.parameters",
+    "Int": "tuner.parameters",
+    "Jobs": "tuner.settings",
+    "Space": "tuner.space",
+    "Study": "tuner.study",
+    "StudyFailed": "tuner.drive",
+    "WarmStart": "tuner.settings",
+}
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tuner.space import BadInput
+from tuner.inputs import BadInput
 
 
 def known_keys(kind: type[Any], table: Mapping[str, Any], prefix: str = "") -> None:
@@ -19,6 +19,13 @@ def table(key: str, value: Any) -> None:
     """A value is a table."""
     if not isinstance(value, Mapping):
         raise BadInput(key, "is no table", f"write [{key}] with its keys below")
+
+
+def record(key: str, value: Any, kind: type[Any]) -> None:
+    """A value is a record of a kind."""
+    if not isinstance(value, kind):
+        problem = f"a {type(value).__name__} is no {kind.__name__}"
+        raise BadInput(key, problem, f"write {key}={kind.__name__}(...)")
 
 
 def one_of(key: str, value: Any, known: Sequence[str]) -> None:

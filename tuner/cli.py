@@ -34,14 +34,21 @@ def parse(given: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Turn bad or untrusted input into one line on stderr and exit code 2.
-
-    Side effect: what this process writes, only its owner can read, or a run's group.
-    """
-    os.umask(files.umask(path))
+def private(run: Path) -> Iterator[None]:
+    """What this process writes meanwhile only its owner can read, or the group of a shared run."""
+    before = os.umask(files.umask(run))
     try:
         yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Turn bad or untrusted input into one line on stderr and exit code 2; writes are private."""
+    try:
+        with private(path):
+            yield
     except BadInput as error:
         where = f"{path}: {error.key}" if error.key else str(path)
         print(f"error: {where}: {error.problem}; {error.remedy}", file=sys.stderr)

@@ -63,7 +63,9 @@ def examine(wanted: Study, runs: Path, patience: float) -> Iterator[Finding]:
     try:
         with errand.throw_away(wanted, runs) as run:
             yield from _disk(wanted, run.path)
-            yield from _home(wanted, errand.send(run, wanted.train, points(wanted.space), patience))
+            yield from _home(
+                wanted, errand.send(run, str(wanted.train), points(wanted.space), patience)
+            )
     except BadInput as error:
         yield Finding("folder", f"{runs}: {error.problem}", error.remedy)
 

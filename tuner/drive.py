@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ _SCREEN = 16  # lines of an error that a user reads
 FINISHED = "finished"  # the wish to stop of a run that has come to its end
 PAUSED = "paused"  # the wish to stop of somebody who means to go on
 INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
+
+
+class StudyFailed(Exception):  # noqa: N818 - in Python's words it is one
+    """A study that came to nothing; the message says why, and how to go on."""
 
 
 def check_executor(study: Study, path: Path) -> None:
@@ -66,9 +71,26 @@ def executor_for(store: Store) -> Executor:
 
 
 def drive(store: Store, executor: Executor, once: bool = False) -> int:
-    """Tick until the run is finished, then write its report; returns the exit code.
+    """Go on with a run to its end; returns the exit code."""
+    return exit_code(lambda: go_on(store, executor, once))
 
-    0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C.
+
+def exit_code(work: Callable[[], object]) -> int:
+    """0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C."""
+    try:
+        work()
+    except StudyFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def go_on(store: Store, executor: Executor, once: bool = False) -> None:
+    """Tick until the run is finished, then write its report; `once`: one tick.
+
+    Raises StudyFailed, and KeyboardInterrupt when the run was left so that it can go on.
     """
     os.umask(files.umask(store.path))
     with alone(store) as only:
@@ -77,11 +99,13 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
             print(f"another controller is at work on {sign['host']} (process {sign['pid']})")
             if "TUNER_CONTROLLER" in os.environ and Succession(store).standby():
                 print("a copy waits in the queue, in case it ends")
-            return 0
-        try:
-            return _loop(store, executor, Succession(store), once)
-        except KeyboardInterrupt:
-            return _farewell(store, executor)
+            return
+        with _listening(store) as interrupted:
+            try:
+                _loop(store, executor, Succession(store), once, interrupted)
+            except KeyboardInterrupt:
+                _farewell(store, executor)
+                raise KeyboardInterrupt(f"to go on: {resume_line(store)}") from None
 
 
 def _verdict(store: Store, status: Status) -> str:
@@ -100,8 +124,13 @@ def resume_line(store: Store) -> str:
     return f"python -m tuner.resume {store.path}"
 
 
-def _loop(store: Store, executor: Executor, succession: Succession, once: bool) -> int:
-    interrupted = _listen(store)
+def _loop(
+    store: Store,
+    executor: Executor,
+    succession: Succession,
+    once: bool,
+    interrupted: Callable[[], bool],
+) -> None:
     controller = Controller(store, executor)
     if controller.pruner.off:
         print(f"no trial will be pruned: {controller.pruner.off}", file=sys.stderr)
@@ -118,7 +147,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
             if succession.due():
                 print("time is up: the successor goes on", file=sys.stderr)
                 succession.hand_over()
-                return 0
+                return
             controller.get_ready(status)
             figures.refresh(sum(trial.state.finished for trial in status.trials))
             time.sleep(controller.pause())
@@ -127,8 +156,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
     elif status.stopped == PAUSED:
         print(f"paused; to go on: {resume_line(store)}", file=sys.stderr)
     elif status.stopped:
-        print(_verdict(store, status), file=sys.stderr)
-        return 1
+        raise StudyFailed(_verdict(store, status))
     if status.finished:
         # Workers that still wait for a trial give their GPUs back now.
         files.patiently(lambda: store.stop(FINISHED))
@@ -140,10 +168,9 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
         executor.tidy()
         files.remove_folder(store.path / scratch.FOLDER)
-    return 0
 
 
-def _farewell(store: Store, executor: Executor) -> int:
+def _farewell(store: Store, executor: Executor) -> None:
     """Let workers end: jobs with their trial, local ones with their epoch, which is waited for."""
     store.stop("Ctrl-C")
     executor.leave()
@@ -153,13 +180,14 @@ def _farewell(store: Store, executor: Executor) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
     print(f"to go on: {resume_line(store)}", file=sys.stderr)
-    return INTERRUPTED
 
 
-def _listen(store: Store) -> Callable[[], bool]:
+@contextlib.contextmanager
+def _listening(store: Store) -> Iterator[Callable[[], bool]]:
     """On SIGTERM leave without a trace: workers go on, and so does the next controller.
 
-    Returns whether Ctrl-C was pressed: Python drops an exception that comes up in a destructor.
+    Gives whether Ctrl-C was pressed: Python drops an exception that comes up in a destructor. Only
+    the main thread can listen, and only it is sent Ctrl-C.
     """
     pressed: list[int] = []
 
@@ -171,9 +199,19 @@ def _listen(store: Store) -> Callable[[], bool]:
         pressed.append(number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, interrupt)
-    return lambda: bool(pressed)
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, leave),
+        signal.SIGINT: signal.signal(signal.SIGINT, interrupt),
+    }
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that Python did not set cannot be set by it
+                signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ def _wait(run: Store, executor: Executor, patience: float) -> Errand:
         if slots is not None and not slots.workers:
             gone = gone or time.monotonic()
             if time.monotonic() - gone > _LAST_WORDS:
-                return Errand({}, f"the job ended without a word: {_words(run)}")
+                return Errand({}, f"the job ended before it trained: {_words(run)}")
         elif not begun and time.monotonic() - began > patience:
             why = f" ({slots.waiting_for})" if slots and slots.waiting_for else ""
             return Errand({}, f"the job still waits after {patience:.0f} s{why}")
@@ -99,4 +99,5 @@ def _home(run: Store, late: float, waited: float) -> Errand:
 
 def _words(run: Store) -> str:
     names = files.names(run.folder.jobs)
-    return last_words(run.folder, names[0]) if names else "nothing was submitted"
+    said = last_words(run.folder, names[0]) if names else "nothing was submitted"
+    return said.partition(" (all of it in ")[0]  # that folder goes

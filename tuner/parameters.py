@@ -6,17 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
+from tuner.inputs import BadInput, settle
+
 When = Mapping[str, Any]
 Value = float | int | str | bool
 _TOLERANCE = 1e-9  # of a step: 0.1 + 4 × 0.1 is not 0.5 in binary
-
-
-class BadInput(Exception):  # noqa: N818 - the input is at fault, not the program
-    """A fault of the user's input: which key, what is wrong, and what to do about it."""
-
-    def __init__(self, key: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{key}: {problem}; {remedy}")
-        self.key, self.problem, self.remedy = key, problem, remedy
 
 
 @final
@@ -31,6 +25,7 @@ class Float:
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self)
         _check_range(self)
 
     @property
@@ -80,6 +75,7 @@ class Int:
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("low", "high", "step"):
             if not _is_whole(value := getattr(self, name)):
                 raise BadInput(name, f"{value!r} is no whole number", 'write it so, or use "float"')
@@ -118,10 +114,11 @@ class Int:
 class Categorical:
     """One of some choices without an order: numbers, words, true or false."""
 
-    choices: tuple[Value, ...]
+    choices: Sequence[Value]
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self)
         if not isinstance(self.choices, Sequence) or isinstance(self.choices, str):
             raise BadInput("choices", "is no list", 'write choices = ["a", "b"]')
         object.__setattr__(self, "choices", tuple(self.choices))

@@ -1,4 +1,4 @@
-"""How a run is doing: a bar on a terminal, plain lines in a log."""
+"""How a run is doing: a bar on a terminal, a display in a notebook, plain lines in a log."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TextIO, final
 from tqdm import tqdm
 
 from jobs.contract import SEARCH, State, trains_the_search
-from tuner import confirm
+from tuner import confirm, notebook
 from tuner.controller import Status
 from tuner.live import seconds_left
 from tuner.study import Study
@@ -25,10 +25,11 @@ class Progress:
     def __init__(self, study: Study, stream: TextIO) -> None:
         self.study = study
         self.stream = stream
+        self.card = notebook.card(study)
         self.bar = (
             tqdm(total=study.n_trials, file=stream, unit="trial", dynamic_ncols=True,
                  bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}")
-            if stream.isatty() else None
+            if stream.isatty() and self.card is None else None
         )  # fmt: skip
         self._shown: object = None
         self._at = 0.0
@@ -56,7 +57,11 @@ class Progress:
 
     def _show(self, status: Status) -> None:
         done = _count(status.trials)
-        if self.bar is not None:
+        if self.card is not None:
+            words, left = describe(self.study, status), _left(self.study, status)
+            self.card.study = self.study
+            self.card.show(status.trials, done, words, left)
+        elif self.bar is not None:
             self.bar.n, self.bar.total = done, self.study.n_trials
             self.bar.set_description_str(self.study.name, refresh=False)
             words, left = describe(self.study, status), _left(self.study, status)

@@ -1,12 +1,14 @@
 """A study's tables that are no part of the search: where trials are trained, what went before."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from tuner import checks
-from tuner.space import BadInput
+from tuner.inputs import BadInput, settle
 
 _OPTION = re.compile(r"[a-z][a-z0-9-]*")
 _VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029'\"\\`$;#]*")
@@ -30,6 +32,7 @@ class Jobs:
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        settle(self, "jobs.")
         checks.whole("jobs.n_workers", self.n_workers, 1)
         checks.whole("jobs.workers_per_gpu", self.workers_per_gpu, 1)
         if self.trials_per_job not in (None, "auto"):
@@ -38,6 +41,7 @@ class Jobs:
         checks.amount("jobs.lost_after", self.lost_after, "seconds")
         checks.one_of("jobs.executor", self.executor, ("local", "slurm"))
         checks.one_of("jobs.device", self.device, ("auto", "cpu"))
+        checks.table("jobs.slurm", self.slurm)
         if not isinstance(self.container, str) or not _VALUE.fullmatch(self.container):
             raise BadInput("jobs.container", f"{self.container!r} is no path", "name an image")
         options = {key.replace("_", "-"): _joined(value) for key, value in self.slurm.items()}
@@ -48,7 +52,6 @@ class Jobs:
     def from_table(cls, table: Mapping[str, Any]) -> "Jobs":
         """The record of a `[jobs]` table; raises BadInput."""
         checks.known_keys(cls, table, "jobs.")
-        checks.table("jobs.slurm", table.get("slurm", {}))
         return cls(**table)
 
 
@@ -60,6 +63,7 @@ class Confirm:
     seeds: int = 5
 
     def __post_init__(self) -> None:
+        settle(self, "confirm.")
         checks.whole("confirm.top", self.top, 1)
         checks.whole("confirm.seeds", self.seeds, 1)
 
@@ -73,23 +77,27 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """Earlier runs whose trials the sampler is told; see warm.py."""
+    """Earlier runs whose trials the sampler is told; see warm.py. Paths count from this folder."""
 
-    runs: tuple[str, ...] = ()
+    runs: Sequence[str | PathLike[str]] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)  # what they used and do not name
     scale: bool = False  # theirs are values of another function
+
+    def __post_init__(self) -> None:
+        settle(self, "warm_start.")
+        checks.table("warm_start.fixed", self.fixed)
+        runs = self.runs
+        if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
+            raise BadInput("warm_start.runs", f"{runs!r} will not do", 'write runs = ["runs/old"]')
+        object.__setattr__(self, "runs", tuple(str(Path(run).absolute()) for run in runs))
+        if not isinstance(self.scale, bool):
+            raise BadInput("warm_start.scale", "is neither true nor false", "write scale = true")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "WarmStart":
         """The record of a `[warm_start]` table; raises BadInput."""
         checks.known_keys(cls, table, "warm_start.")
-        checks.table("warm_start.fixed", table.get("fixed", {}))
-        runs = table.get("runs", ())
-        if isinstance(runs, str) or not all(isinstance(run, str) for run in runs):
-            raise BadInput("warm_start.runs", f"{runs!r} will not do", 'write runs = ["runs/old"]')
-        if not isinstance(table.get("scale", False), bool):
-            raise BadInput("warm_start.scale", "is neither true nor false", "write scale = true")
-        return cls(**{**table, "runs": tuple(runs)})
+        return cls(**table)
 
 
 def _joined(value: Any) -> Any:

@@ -8,16 +8,8 @@ from typing import Any, final
 
 import numpy as np
 
-from tuner.parameters import (
-    BadInput,
-    Categorical,
-    Float,
-    Int,
-    Parameter,
-    from_entry,
-    to_entry,
-    values,
-)
+from tuner.inputs import BadInput
+from tuner.parameters import Categorical, Float, Int, Parameter, from_entry, to_entry, values
 
 __all__ = ["BadInput", "Categorical", "Float", "Int", "Parameter", "Space", "identity"]
 
@@ -33,15 +25,24 @@ class Space:
 
     parameters: Mapping[str, Parameter]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.parameters, Mapping) or not self.parameters:
+            raise BadInput("space", "has no parameters", "write a [space] table with some")
+        for name, parameter in self.parameters.items():
+            if not isinstance(name, str):
+                raise BadInput("space", f"{name!r} will not do for a name", "use words")
+            if not isinstance(parameter, Parameter):
+                remedy = "write a Float, an Int or a Categorical"
+                raise BadInput(f"space.{name}", f"{parameter!r} is no parameter", remedy)
+        for name in self.parameters:
+            self._check_condition(name)
+
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> "Space":
         """The space of a `[space]` table; raises BadInput with a key such as space.lr.low."""
         if not isinstance(table, Mapping) or not table:
             raise BadInput("space", "has no parameters", "write a [space] table with some")
-        space = cls({name: from_entry(name, entry) for name, entry in table.items()})
-        for name in space.parameters:
-            space._check_condition(name)
-        return space
+        return cls({name: from_entry(name, entry) for name, entry in table.items()})
 
     def to_table(self) -> dict[str, Any]:
         """The table that `from_table` reads back."""
@@ -109,6 +110,8 @@ class Space:
 
     def _check_condition(self, name: str) -> None:
         key = f"space.{name}.when"
+        if not isinstance(self.parameters[name].when, Mapping):
+            raise BadInput(key, "is no table", 'write when = { optimizer = "sgd" }')
         for other, value in self.parameters[name].when.items():
             if other not in self.parameters:
                 raise BadInput(key, f"{other!r} is no parameter", "name one of [space]")

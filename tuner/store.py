@@ -271,7 +271,7 @@ def _earlier(study: Study) -> dict[str, Any] | None:
         except BadInput as error:
             raise BadInput("warm_start.runs", f"{run} {error.problem}", error.remedy) from None
         hash_ = str(old.run["study"].get("data_hash", ""))
-        found.append(warm.Earlier(run, old.study, old.trials(), hash_))
+        found.append(warm.Earlier(str(run), old.study, old.trials(), hash_))
     return warm.snapshot(study, study.data_hash(), found) if found else None
 
 

@@ -1,9 +1,7 @@
 """The study file: what to tune, on which data, with which resources."""
 
-import ast
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import re
 import tomllib
@@ -16,9 +14,11 @@ from jobs import trust
 from models import data as datasets
 from models.defaults import OURS
 from models.protocols import Scratch
-from tuner import asha, checks, samplers
+from tuner import asha, checks, functions, samplers
+from tuner.functions import Train
+from tuner.inputs import BadInput, settle
 from tuner.settings import Confirm, Jobs, WarmStart
-from tuner.space import BadInput, Space
+from tuner.space import Space
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 # What makes two runs comparable; everything else of a study may change while a run goes on.
@@ -37,7 +37,11 @@ IDENTITY = (
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study, as its file says it; raises BadInput for values that make no sense."""
+    """One study, as its file says it or by hand; raises BadInput for values that make no sense.
+
+    Values are kept as JSON knows them, `train` as a name, a relative `data["source"]` as a path
+    from the working directory.
+    """
 
     name: str
     direction: Literal["minimize", "maximize"]
@@ -47,17 +51,18 @@ class Study:
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
     gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
-    train: str = OURS
+    train: str | Train = OURS
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     pruner: Mapping[str, Any] = field(default_factory=dict)  # none: every trial goes to its end
     confirm: Confirm | None = None  # how the winner is chosen; None: it is the search's best
     jobs: Jobs = field(default_factory=Jobs)
-    enqueue: tuple[Mapping[str, Any], ...] = ()
+    enqueue: Sequence[Mapping[str, Any]] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
     group: str | None = None  # whose members may read the run, beside its owner
 
     def __post_init__(self) -> None:
+        self._settle()
         _check_name(self.name)
         checks.one_of("direction", self.direction, ("minimize", "maximize"))
         checks.whole("n_trials", self.n_trials, 1)
@@ -67,16 +72,32 @@ class Study:
         samplers.check(self.sampler)
         if self.group is not None and not isinstance(self.group, str):
             raise BadInput("group", f"{self.group!r} is no name", 'write group = "lab"')
-        if not re.fullmatch(r"[\w.]+:\w+", self.train):
-            raise BadInput(
-                "train", f"{self.train!r} names no function", "write package.module:name"
-            )
         both = sorted(self.fixed.keys() & self.space.parameters.keys())
         if both:
             raise BadInput(f"fixed.{both[0]}", "is searched too", "remove it here or in [space]")
         for i, point in enumerate(self.enqueue):
             _check_point(self.space, point, i)
         asha.check(self.to_table(), self.pruner)
+
+    def _settle(self) -> None:
+        """Bring what was given by hand to what a file would have given."""
+        object.__setattr__(self, "train", functions.name_of(self.train))
+        checks.record("space", self.space, Space)
+        checks.record("jobs", self.jobs, Jobs)
+        checks.record("warm_start", self.warm_start, WarmStart)
+        if self.confirm is not None:
+            checks.record("confirm", self.confirm, Confirm)
+        settle(self)
+        for key in ("fixed", "data", "pruner"):
+            checks.table(key, getattr(self, key))
+        points = self.enqueue
+        if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+            raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
+        object.__setattr__(self, "enqueue", tuple(points))
+        source = self.data.get("source")
+        if isinstance(source, str):
+            located = {**self.data, "source": _located(source, Path.cwd())}
+            object.__setattr__(self, "data", located)
 
     @property
     def sign(self) -> float:
@@ -98,21 +119,17 @@ class Study:
         if missing:
             key = min(missing)
             raise BadInput(key, "is missing", f"add it, as in {_EXAMPLES[key]}")
-        for key in ("space", "fixed", "data", "pruner", "jobs", "warm_start"):
+        for key in ("space", "jobs", "warm_start"):
             checks.table(key, table.get(key, {}))
-        points = table.get("enqueue", ())
-        if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
-            raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
         if (confirm := table.get("confirm")) is not None:
             checks.table("confirm", confirm)
-        own = ("space", "confirm", "jobs", "enqueue", "warm_start")
+        own = ("space", "confirm", "jobs", "warm_start")
         rest = {k: v for k, v in table.items() if k not in own}
         return cls(
             **rest,
             space=Space.from_table(table["space"]),
             confirm=None if confirm is None else Confirm.from_table(confirm),
             jobs=Jobs.from_table(table.get("jobs", {})),
-            enqueue=tuple(points),
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
         )
 
@@ -129,20 +146,8 @@ class Study:
             raise BadInput(f"data.{error.key}", error.problem, error.remedy) from None
 
     def check_train(self) -> None:
-        """Raise BadInput where the training function is not to be found from here, or takes others.
-
-        It is read, not imported: that may take a GPU, and a minute.
-        """
-        module, _, function = self.train.partition(":")
-        try:
-            found = importlib.util.find_spec(module)
-        except ImportError:
-            found = None
-        if found is None:
-            remedy = "start in the folder that holds it, or install it"
-            raise BadInput("train", f"cannot import {module}", remedy)
-        if found.origin and found.origin.endswith(".py"):
-            _check_function(Path(found.origin), function)
+        """Raise BadInput where the training function is not there, or takes other arguments."""
+        functions.check(str(self.train))
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a run goes on, the data's content included."""
@@ -158,7 +163,6 @@ class Study:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_ARGUMENTS = ("params", "data", "report", "checkpoint", "seed")
 _EXAMPLES = {
     "direction": 'direction = "minimize"',
     "n_trials": "n_trials = 50",
@@ -181,9 +185,6 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
     for setting in settings:
         _set(table, setting)
     table.setdefault("name", path.stem)
-    warm = table.get("warm_start")
-    if isinstance(warm, dict) and isinstance(warm.get("runs"), list):
-        warm["runs"] = [str(Path(str(run)).absolute()) for run in warm["runs"]]
     data = table.get("data")
     if isinstance(data, dict) and isinstance(data.get("source"), str):
         data["source"] = _located(data["source"], path.parent)
@@ -228,31 +229,6 @@ def _set(table: dict[str, Any], setting: str) -> None:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise BadInput("name", f"{name!r} will not do", "use up to 64 letters, digits, . _ or -")
-
-
-def _check_function(path: Path, name: str) -> None:
-    """A function that a file defines takes our five arguments; one it gets elsewhere may be any."""
-    try:
-        top = ast.parse(path.read_text()).body
-    except SyntaxError as error:
-        raise BadInput("train", f"{path} is no Python ({error})", "mend that line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput("train", f"{path} cannot be read ({error})", "check the file") from None
-    own = [node for node in top if isinstance(node, ast.FunctionDef) and node.name == name]
-    if own and not _takes(own[-1].args, len(_ARGUMENTS)):
-        remedy = f"write def {name}({', '.join(_ARGUMENTS)})"
-        raise BadInput("train", f"{name} in {path} takes other arguments", remedy)
-    text = path.read_text()
-    if not own and not re.search(rf"\b{name}\b|import \*|__getattr__", text):
-        raise BadInput("train", f"{path} has no {name}", "name a function that it defines")
-
-
-def _takes(arguments: ast.arguments, n: int) -> bool:
-    """Whether a function can be called with so many arguments by position."""
-    places = len(arguments.posonlyargs) + len(arguments.args)
-    needed = places - len(arguments.defaults)
-    named = any(default is None for default in arguments.kw_defaults)
-    return not named and needed <= n and (n <= places or arguments.vararg is not None)
 
 
 def _check_point(space: Space, point: Mapping[str, Any], i: int) -> None:
