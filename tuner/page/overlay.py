@@ -16,7 +16,7 @@ from tuner.results import metric
 _COLOURS = 7  # Okabe & Ito's on white or black, in beside.css
 _STROKES = ("", " dashed", " dotted")  # when all colours are used
 _WIDTH, _ROW, _LETTERS = 1040, 16, 26
-_LETTER = 7.2  # pixels
+_LETTER = 8.2  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def _said(entry: Entry) -> str:
 
 def _key(frame: Frame) -> Markup:
     """What the marks of `values` are."""
-    y, marks, at = frame.height - 7, [], frame.width - 476.0
+    y, marks, at = frame.height - 7, [], frame.width - 520.0
     for class_, size, said in (
         ("saw", 5, "the search saw"),
         ("seed", 3, "a fresh seed"),
