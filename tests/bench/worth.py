@@ -1,6 +1,6 @@
 """Is the forecast of tuner/worth.py right: beside what the next ten trials then really gained.
 
-python -m tests.bench.worth [--samplers gp,mtpe] [--seeds 20] [--tables tune]
+python -m tests.bench.worth [--samplers gp,mtpe] [--seeds 20] [--tables tune] [--gaussian]
 
 Real searches, one trial after the other, of Branin's function and Hartmann's of six variables, both
 with and without noise, of a small computed table, and with `--tables` of those of regret.py. A case
