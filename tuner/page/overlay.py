@@ -156,7 +156,7 @@ def values(found: Sequence[Group]) -> Markup:
         return Markup("")
     names = [words.cut(e.name, _LETTERS) for _, e in rows]
     left = 34 + _LETTER * max(map(len, names))
-    frame = Frame(_WIDTH, 74 + 34 * len(rows), left=left, right=150, top=26)
+    frame = Frame(_WIDTH, 80 + 34 * len(rows), left=left, right=150, top=32)
     ends = [v for _, e in rows for v in _extent(e)]
     x = svg.padded(min(ends), max(ends), *frame.x)
     marks = []
@@ -217,7 +217,7 @@ def _said(entry: Entry) -> str:
 
 def _key(frame: Frame) -> Markup:
     """What the marks of `values` are."""
-    y, marks, at = frame.height - 7, [], frame.width - 520.0
+    y, marks, at = 10.0, [], frame.width - 520.0
     for class_, size, said in (
         ("saw", 5, "the search saw"),
         ("seed", 3, "a fresh seed"),
