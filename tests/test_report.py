@@ -15,7 +15,7 @@ import pytest
 from jobs.contract import Proposal, Result, State
 from models import data as datasets
 from tests import made
-from tuner import report, store
+from tuner import report, store, worth
 from tuner.settings import Confirm
 
 DATA = {"source": "prototype", "target": "target", "window": 8}
@@ -259,3 +259,16 @@ def test_a_folder_that_is_no_run_is_one_line_and_exit_code_2(tmp_path):
     assert len(answer.stderr.splitlines()) == 1
     assert str(tmp_path) in answer.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whether_it_is_worth_going_on_is_said_everywhere(tmp_path):
+    """After the winner in the summary, in best.json, and in the page's answer."""
+    run = new_run(tmp_path / "run")
+    search(run, 25)
+    trials = run.trials()
+    (said,) = worth.lines(run.study, trials)
+    told = report.summary(run, trials, report.tested(run, trials))
+    assert told.index(said) > next(i for i, line in enumerate(told) if "Best validation" in line)
+    report.refresh(run)
+    assert json.loads(files_of(run)["best.json"])["worth"]["sentence"] == said
+    assert said.replace("'", "&#39;") in files_of(run)["index.html"].decode()

@@ -15,7 +15,7 @@ from jobs import files
 from jobs.contract import State, trains_the_search
 from jobs.scratch import Prepared
 from models.defaults import OURS
-from tuner import baselines, cli, confirm, confirmation, looks, surrogate
+from tuner import baselines, cli, confirm, confirmation, looks, surrogate, worth
 from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.confirm import best, winner
 from tuner.dependence import dependence
@@ -97,6 +97,7 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
         )
     text += _winner(study, trials, won)
     text += confirmation.lines(study, trials)
+    text += worth.lines(study, trials)
     if test.verdict:
         text += [_tests(test.verdict), *lines(test.verdict)]
         text += _untested(test.verdict, confirm.models(study, trials))
@@ -231,6 +232,7 @@ def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
         "seed": won.seed,
         "validation": {**chosen_epoch(study, won), "from": _sources(store, won)},
         "confirmed": confirmation.document(study, trials),
+        "worth": worth.document(study, trials),
         "test": None,
         "leave_one_out": None,
     }

@@ -47,7 +47,7 @@ def build(store: Store, trials: Sequence[Trial], test: "Tested", spent: Mapping[
         "csp": policy(css, js),
         "metric": metric(store.study),
     }
-    return str(_template().render(given)).encode()
+    return str(template("page.html.j2").render(given)).encode()
 
 
 def policy(css: str, js: str) -> str:
@@ -61,7 +61,8 @@ def policy(css: str, js: str) -> str:
     )
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of this folder, which escapes whatever it is given."""
     loader = PackageLoader("tuner.page", "")
     return Environment(
         loader=loader,
@@ -69,7 +70,7 @@ def _template() -> Any:
         undefined=StrictUndefined,
         finalize=words.visible,
         trim_blocks=True,
-    ).get_template("page.html.j2")
+    ).get_template(name)
 
 
 def _head(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from jobs import files
-from tuner import confirm, confirmation
+from tuner import confirm, confirmation, worth
 from tuner.page import charts, words
 from tuner.results import metric
 from tuner.store import Store
@@ -67,7 +67,7 @@ def facts(store: Store, trials: Sequence[Trial], test: "Tested", spent: str, uni
 
 
 def sentences(store: Store, trials: Sequence[Trial], test: "Tested") -> list[str]:
-    """Who wins, and how sure that is."""
+    """Who wins, how sure that is, and whether it is worth going on."""
     said = [test.verdict.sentence] if test.verdict else []
     if document := confirmation.document(store.study, trials):
         said.append(document["sentence"])
@@ -76,7 +76,7 @@ def sentences(store: Store, trials: Sequence[Trial], test: "Tested") -> list[str
             "The winner was trained once: the lowest of many values is partly luck. "
             "[confirm] in the study file trains the best again with fresh seeds."
         )
-    return said
+    return said + worth.lines(store.study, trials)
 
 
 def confirmed(store: Store, trials: Sequence[Trial]) -> list[tuple[str, str, str, str]]:
