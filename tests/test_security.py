@@ -439,7 +439,7 @@ def test_a_name_is_letters_digits_and_little_else(tmp_path, name):
 OPTIONS = [
     'partition = "a\\nb"', 'partition = "a\\rb"', 'partition = "a\\u2028b"', "partition = 'a\"b'",
     'partition = "a\'b"', 'partition = "a;b"', 'partition = "$(id)"', 'partition = "`id`"',
-    'partition = "a\\\\b"', 'partition = "a #b"', 'partition = ["a"]', "exclusive = false",
+    'partition = "a\\\\b"', 'partition = "a #b"', 'partition = ["a", "b;c"]', "exclusive = false",
     'job-name = "a"', 'job_name = "a"', 'comment = "a"', 'comm = "a"', 'array = "0-9"',
     'output = "a"', 'err = "a"', 'export = "ALL"', 'wrap = "id"', 'J = "a"', '"x --wrap" = "id"',
     '"" = "a"',
