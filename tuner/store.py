@@ -232,6 +232,14 @@ def create(study: Study, path: Path) -> Store:
     return Store(path)
 
 
+def opened(run: str | Path) -> Store:
+    """The run of a folder, for a program; raises BadInput that names it, and Untrusted."""
+    try:
+        return Store(Path(run).absolute())
+    except BadInput as error:
+        raise BadInput(str(run), error.problem, error.remedy) from None
+
+
 def _earlier(study: Study) -> dict[str, Any] | None:
     """What a new run is told of earlier ones; None without any."""
     found = []
