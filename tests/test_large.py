@@ -17,8 +17,8 @@ from jobs.scratch import Prepared
 from models import data as datasets
 from models import frames, inputs, sources
 from models.data import DataError, load
-from models.inputs import mapping
 from models.large import LargeSeries
+from models.split import mapping
 from tests.bench import memory
 from tests.test_data import STEPS, table
 from tests.test_train import FAST, run, same, waves
