@@ -13,7 +13,6 @@ from jobs.contract import State
 from models.defaults import OURS
 from models.split import Array, DataError
 from tuner import confirm
-from tuner.drive import resume_line
 from tuner.space import BadInput
 from tuner.store import opened
 from tuner.study import Study
@@ -44,7 +43,7 @@ class Best:
     confirmed: float | None
     model: int
     weights: Path
-    again: str = field(repr=False)  # the command that goes on with the run
+    again: str = field(repr=False)  # the command that trains it once more
 
     @property
     def fixed(self) -> Mapping[str, Any]:
@@ -109,12 +108,12 @@ class Best:
         content = files.read_bytes(self.weights)
         if content is None:
             problem = "is not there: the training saved none, or it was removed"
-            raise BadInput(str(self.weights), problem, f"train the point again: {self._line}")
+            raise BadInput(str(self.weights), problem, f"train the point again: {self.again}")
         try:
             state: dict[str, Any] = from_bytes(content)["state"]
         except Exception as error:  # torn, or somebody else's pickle: torch raises what it likes
             problem = f"is no checkpoint ({type(error).__name__})"
-            remedy = f"train the point again: {self._line}"
+            remedy = f"train the point again: {self.again}"
             raise BadInput(str(self.weights), problem, remedy) from None
         return state
 
@@ -129,12 +128,8 @@ class Best:
         try:
             return served({**self.fixed, **self.params}, self.checkpoint())
         except DataError as error:
-            remedy = f"{error.remedy}: {self.again}"
+            remedy = f"{error.remedy} ({self.again})"
             raise BadInput(str(self.weights), error.problem, remedy) from None
-
-    @property
-    def _line(self) -> str:
-        return f"python -m tuner.steer RUN again {self.number}"
 
     def _forecast(self, data: Any, time: Any) -> "pd.Series[Any] | Array":
         model: Forecaster = self._model
@@ -182,10 +177,9 @@ def load_best(run: str | Path, seed: int = 0) -> Best:
     for test in _tests(trials, models[seed]):
         if store.folder.kept(test.number).name in held:
             number = test.number
-    return Best(
-        study, won.number, won.value, won.params, found.mean if found else None,
-        number, store.folder.kept(number), resume_line(store),
-    )  # fmt: skip
+    again = f"python -m tuner.run {store.folder.report / 'best.toml'}"
+    mean, weights = found.mean if found else None, store.folder.kept(number)
+    return Best(study, won.number, won.value, won.params, mean, number, weights, again)
 
 
 def _tests(trials: list[Trial], model: Trial) -> list[Trial]:

@@ -43,6 +43,7 @@ class Study:
     n_trials: int
     space: Space
     seed: int = 0
+    seeds: tuple[int, ...] = ()  # of the first trials, one each; the others' are hashes of `seed`
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
     gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
@@ -61,6 +62,8 @@ class Study:
         checks.whole("n_trials", self.n_trials, 1)
         checks.whole("n_initial", self.n_initial, 1)
         checks.whole("seed", self.seed, 0)
+        for i, seed in enumerate(self.seeds):
+            checks.whole(f"seeds[{i}]", seed, 0)
         checks.amount("gpu_hours", self.gpu_hours, "hours")
         samplers.check(self.sampler)
         if not re.fullmatch(r"[\w.]+:\w+", self.train):
@@ -78,6 +81,12 @@ class Study:
     def sign(self) -> float:
         """What a value is multiplied with to become a loss."""
         return 1.0 if self.direction == "minimize" else -1.0
+
+    def seed_of(self, number: int) -> int:
+        """The seed that a trial is trained with."""
+        if number < len(self.seeds):
+            return self.seeds[number]
+        return samplers.point_seed(self.seed, number)
 
     def to_table(self) -> dict[str, Any]:
         """The study as JSON; `from_table` reads it back."""
@@ -101,7 +110,9 @@ class Study:
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
         if (confirm := table.get("confirm")) is not None:
             checks.table("confirm", confirm)
-        own = ("space", "confirm", "jobs", "enqueue", "warm_start")
+        if not isinstance(seeds := table.get("seeds", ()), (list, tuple)):
+            raise BadInput("seeds", f"{seeds!r} is no list", "write seeds = [1, 2, 3]")
+        own = ("space", "confirm", "jobs", "enqueue", "warm_start", "seeds")
         rest = {k: v for k, v in table.items() if k not in own}
         return cls(
             **rest,
@@ -109,6 +120,7 @@ class Study:
             confirm=None if confirm is None else Confirm.from_table(confirm),
             jobs=Jobs.from_table(table.get("jobs", {})),
             enqueue=tuple(points),
+            seeds=tuple(seeds),
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
         )
 
