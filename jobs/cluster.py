@@ -21,7 +21,7 @@ from typing import Any, final
 
 import submitit
 
-from jobs import files, mps, slurm, submissions, trust
+from jobs import container, files, mps, slurm, submissions, trust
 from jobs.contract import END, NOTE, SUBMITTED, Claim
 from jobs.executor import Slots, SubmitError, unready
 from jobs.folder import RunFolder
@@ -47,7 +47,8 @@ _UNKNOWN = re.compile(
 class Cluster:
     """A run's workers in Slurm's queue, under the job name `tn-<run id>`.
 
-    `options` are sbatch's own, by their long names; `per_job` workers share a job's GPU.
+    `options` are sbatch's own, by their long names; `per_job` workers share a job's GPU; `image`
+    is a container that they run in, if any.
     """
 
     shared = True
@@ -61,11 +62,14 @@ class Cluster:
         options: Mapping[str, Any],
         per_job: int,
         lost_after: float | None = None,
+        *,
+        image: str = "",
     ) -> None:
         self.folder = folder
         self.name = slurm.job_name(run_id)
         self.options = options
         self.per_job = per_job
+        self._python = container.python(image, folder.path)
         self._rows: Sequence[slurm.Row] = ()  # the last answer
         self._ask_at = 0.0  # when the next one is due
         self._heard = 0.0  # when it came
@@ -188,8 +192,7 @@ class Cluster:
         return error if _TOO_MANY.search(error) else text
 
     def _executor(self, folder: Path, name: str) -> submitit.SlurmExecutor:
-        guarded = f"{shlex.quote(sys.executable)} -m jobs.guard"
-        executor = submitit.SlurmExecutor(folder=folder, python=guarded)
+        executor = submitit.SlurmExecutor(folder=folder, python=f"{self._python} -m jobs.guard")
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
         if self._excluded:
             given = [str(options["exclude"])] if "exclude" in options else []
@@ -197,6 +200,7 @@ class Cluster:
         environment = slurm.PROJECT / "slurm" / "env.sh"
         executor.update_parameters(
             job_name=self.name,
+            array_parallelism=_ARRAY,  # submitit's default lets 256 run at once
             comment=name,
             time=None,  # the partition's own limit, unless the study names one
             wckey=None,  # sites refuse unknown ones

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 T = TypeVar("T")
 
+PRIVATE = 0o077  # the umask of our processes, but for those of a run that a group may read
 DRAFT = ".draft-"
 _STALE_DRAFT = 3600.0  # seconds
 _STALE_FOLDER = 86400.0  # seconds: 4 GB take a minute, terabytes on a slow disk hours
@@ -28,13 +30,39 @@ _PASSING = {
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder (and those above it) that only its owner can enter."""
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    """Make a folder (and those above it) that others can never write.
+
+    Whether a run's group may look in is said by the run's own folder, and so by `umask`.
+    """
+    os.makedirs(path, mode=0o750, exist_ok=True)
+
+
+def umask(run: Path) -> int:
+    """The umask with which to write into a run's folder: its group reads along where it may."""
+    try:
+        mode = os.stat(run).st_mode
+    except OSError:
+        return PRIVATE
+    return 0o027 if mode & stat.S_ISGID and mode & stat.S_IRGRP else PRIVATE
 
 
 def close(folder: Path) -> None:
     """Let nobody else into a folder that somebody made with another umask."""
     os.chmod(folder, 0o700)
+
+
+def open_to(folder: Path, group: int) -> None:
+    """Let a group read a folder and all that is or will be in it; raises OSError.
+
+    The bit of the group makes what comes later the group's as well.
+    """
+    for where, _, held in os.walk(folder, topdown=False):  # the door is opened last
+        for name in held:
+            with suppress(FileNotFoundError):
+                os.chown(os.path.join(where, name), -1, group, follow_symlinks=False)
+                os.chmod(os.path.join(where, name), 0o640)
+        os.chown(where, -1, group)
+        os.chmod(where, 0o2750)
 
 
 def write_once(path: Path, record: Mapping[str, Any]) -> bool:
@@ -278,7 +306,7 @@ def _opened(path: Path) -> BinaryIO | None:
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
     try:
         for part in parts:
             _write_all(handle, part)
@@ -288,7 +316,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def _open_to_append(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -27,6 +27,7 @@ class Prepared:
         """The folder `name`, filled if it is not there; raises OSError, trust.Untrusted."""
         files.make_folder(self._root)
         trust.check_run(self._root)
+        files.close(self._root)
         folder = self._root / name
         if name not in files.names(self._root):
             with files.alone(self._root / "lock"):

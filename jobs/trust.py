@@ -55,6 +55,30 @@ def check_run(path: Path) -> None:
             _refuse_link(folder / name)
 
 
+def check_reader(path: Path) -> None:
+    """Raise Untrusted unless a run may be looked at: one's own, or one that is shared with a group.
+
+    A reader runs and unpickles nothing of it, so what a colleague wrote there can do no harm.
+    """
+    if not os.path.isdir(path) or is_own(path):  # noqa: PTH112 - as above
+        check_run(path)
+        return
+    info = path.stat()
+    if not (info.st_mode & stat.S_IRGRP and info.st_gid in {os.getegid(), *os.getgroups()}):
+        owner = _name(info.st_uid)
+        remedy = f'ask {owner} to write group = "…" into the study file, and to start it again'
+        raise Untrusted(path, f"is {owner}'s alone", remedy)
+
+
+def group_id(name: str) -> int | None:
+    """The number of a group of this user's; None where there is none, or where others are in it."""
+    try:
+        found = grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+    return found if found in {os.getegid(), *os.getgroups()} else None
+
+
 def is_own(path: Path) -> bool:
     """Whether a folder is this user's."""
     return path.stat().st_uid == os.geteuid()

@@ -199,9 +199,9 @@ def work(run: str, submission: str = "") -> None:
     Writes how it ended to jobs/<submission>/<process>.end.json. Raises what kept the slot from
     working at all: no trial is touched then.
     """
-    os.umask(0o077)
     folder = RunFolder(Path(run))
     files.patiently(lambda: trust.check_run(folder.path))
+    os.umask(files.umask(folder.path))
     leaving = Leaving()
     here = Slot.here(submission)
     leaving.deadline = here.deadline

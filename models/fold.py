@@ -1,6 +1,5 @@
 """One model on one split: build it, train it for an epoch, score it."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch.nn import functional
 
 from models.bins import Bins, edges, placed
 from models.cnn_lstm import CNNLSTM
+from models.defaults import OPTIONS
 from models.fusion import FusionCNN2DLSTM
 from models.inputs import Inputs, tensor
 from models.precision import mixed
@@ -137,12 +137,6 @@ class Fold:
 MODELS: Mapping[str, type[nn.Module]] = {"cnn_lstm": CNNLSTM, "fusion": FusionCNN2DLSTM}
 
 
-def options(model: str) -> set[str]:
-    """Names of a model's hyperparameters: its arguments that have a default."""
-    arguments = inspect.signature(MODELS[model]).parameters.values()
-    return {argument.name for argument in arguments if argument.default is not argument.empty}
-
-
 def on_device(model: nn.Module, device: torch.device, *, pictures: bool) -> nn.Module:
     """The model where it computes, its weights laid out for what it gets."""
     # Pictures: 1.3 to 1.5 times the steps a second of a CPU (tests/bench/README.md, "train")
@@ -160,7 +154,7 @@ def forward(model: nn.Module, inputs: Tensor, in_bf16: bool) -> Tensor:
 
 def build(params: Mapping[str, Any], n_classes: int, shape: tuple[int, ...]) -> nn.Module:
     """The model that `params` describe, for inputs whose one step or item has this `shape`."""
-    given = {name: params[name] for name in options(params["model"]) & params.keys()}
+    given = {name: params[name] for name in OPTIONS[params["model"]].keys() & params.keys()}
     if params["model"] == "fusion":
         channels, frequencies, _ = shape
         return FusionCNN2DLSTM(channels, frequencies, n_classes, **given)

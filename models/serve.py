@@ -8,6 +8,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from models.bins import placed
+from models.defaults import checked
 from models.fold import EVALUATION_BATCH, build, forward, on_device
 from models.inputs import tensor
 from models.precision import mixed
@@ -15,7 +16,7 @@ from models.protocols import State
 from models.recordings import spectrograms
 from models.series import calendar, fill_forward
 from models.split import Array, DataError
-from models.train import checked, device
+from models.train import device
 
 
 @final

@@ -9,8 +9,8 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from models.defaults import DEFAULTS
-from models.fold import MODELS, Fold, options
+from models.defaults import checked
+from models.fold import Fold
 from models.protocols import Checkpoint, Report, State, Stop
 from models.resume import set_streams, streams
 from models.room import room
@@ -76,27 +76,6 @@ def device() -> torch.device:
     """The first visible GPU, else the CPU; TUNER_DEVICE names another."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(os.environ.get("TUNER_DEVICE", best))
-
-
-def checked(params: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """The parameters with the defaults filled in; raises ValueError on one that nobody reads."""
-    full = {**DEFAULTS, **params}
-    known = {
-        "model": MODELS,
-        "metric": ("accuracy",) if task == "classification" else ("mse", "rmse", "mae"),
-        "optimizer": ("adam", "sgd"),
-        "schedule": ("constant", "cosine"),
-        "precision": ("float32", "bf16", "auto"),
-    }
-    for key, choices in known.items():
-        if full[key] not in choices:
-            raise ValueError(f"{key}: {full[key]!r} is none of {', '.join(choices)}")
-    for key, least in (("epochs", 1), ("patience", 0)):
-        if not isinstance(full[key], int) or full[key] < least:
-            raise ValueError(f"{key}: {full[key]!r} is no whole number of at least {least}")
-    if unread := set(params) - set(DEFAULTS) - options(full["model"]):
-        raise ValueError(f"{', '.join(sorted(unread))}: no parameter of {full['model']}")
-    return full
 
 
 @final

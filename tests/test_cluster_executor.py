@@ -1,5 +1,6 @@
 """Workers as Slurm jobs, against a Slurm that answers late, wrongly, or not at all."""
 
+import shlex
 import time
 
 import pytest
@@ -43,6 +44,29 @@ def test_jobs_are_an_array_under_the_runs_name(run, fake_slurm):
         assert f"#SBATCH --{line}" in script
     assert "wckey" not in script
     assert "ab12" not in " ".join(call["argv"][1:])
+
+
+def test_more_than_256_jobs_run_at_once(run, fake_slurm):
+    """submitit's own default would hold the others back."""
+    fake_slurm.says("sbatch", "Submitted batch job 77\n")
+    executor(run).submit(400)
+    (name,) = submissions(run)
+    assert "#SBATCH --array=0-399%400" in (run.jobs / name / "77_submission.sh").read_text()
+
+
+def test_a_job_in_an_image_sees_the_run_and_the_project(run, fake_slurm):
+    """Through apptainer, and still by way of the guard."""
+    fake_slurm.says("sbatch", "Submitted batch job 77\n")
+    Cluster(run, "ab12", {}, 1, image="/images/my torch.sif").submit(1)
+    (name,) = submissions(run)
+    script = (run.jobs / name / "77_submission.sh").read_text()
+    (line,) = [line for line in script.splitlines() if "apptainer" in line]
+    words = shlex.split(line)
+    words = words[words.index("apptainer") :]
+    image = words.index("/images/my torch.sif")
+    assert words[:3] == ["apptainer", "exec", "--nv"]
+    assert {f"--bind={run.path}", f"--bind={slurm.PROJECT}"} <= set(words[3:image])
+    assert words[image + 1 : image + 4] == ["python3", "-m", "jobs.guard"]
 
 
 def test_workers_share_a_job_where_the_study_says_so(run, fake_slurm):

@@ -142,8 +142,8 @@ def test_symlinks_are_not_followed(tmp_path):
         files.append(tmp_path / "link.json", {})
 
 
-def test_files_are_for_their_owner_alone(tmp_path):
-    """Whatever the umask says."""
+def test_files_are_for_their_owner_alone_to_write(tmp_path):
+    """Whatever the umask says; whether others may look is said by the run's folder."""
     folder = tmp_path / "run"
     before = os.umask(0)
     try:
@@ -154,7 +154,7 @@ def test_files_are_for_their_owner_alone(tmp_path):
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
-    assert modes == {"run": 0o700, "a.json": 0o600, "b.jsonl": 0o600, "c.pt": 0o600}
+    assert modes == {"run": 0o750, "a.json": 0o640, "b.jsonl": 0o640, "c.pt": 0o640}
 
 
 def test_patience_outlasts_a_full_disk_but_no_other_error(tmp_path, monkeypatch):

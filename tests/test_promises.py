@@ -235,7 +235,7 @@ MUTATIONS = (
         Faults(server=0.01),
     ),
     Mutation(
-        "the curve is not in the checkpoint", "curve", attempt.Attempt, "load",
+        "the curve is not in the checkpoint", "curve|wrong value", attempt.Attempt, "load",
         'found.get("curve", ())', "()",
         Faults(kill=0.005),
     ),

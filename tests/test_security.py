@@ -1,5 +1,7 @@
 """A machine with other people on it: what they own or can write decides nothing here."""
 
+import dataclasses
+import grp
 import json
 import os
 import pickle
@@ -16,14 +18,17 @@ from jobs.contract import Lost
 from jobs.folder import RunFolder
 from jobs.worker import work
 from models.train import from_bytes, to_bytes
+from tests import made
 from tests.slurm_cluster import REPOSITORY, wait_for
+from tests.test_controller import drive
 from tests.test_local import results, start, study_file
 from tests.test_slurm import SLEEP, write
 from tests.test_study import GOOD
 from tests.test_worker import _signals, attempt_at, make  # noqa: F401
-from tuner import pack, report, resume, run, status, study
+from tuner import pack, report, resume, run, status, store, study
 from tuner.filetrials import FileTrials
 from tuner.space import BadInput
+from tuner.store import Store
 
 
 class Evil:
@@ -260,6 +265,73 @@ def test_a_run_is_closed_to_others_even_in_a_folder_that_was_open(tmp_path):
     (tmp_path / "run").mkdir(mode=0o755)
     make(tmp_path)
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def lab(users):
+    """A group that Alice and Mallory are in, beside their own."""
+    name = f"tuner-lab-{os.getpid()}"
+    subprocess.run(["groupadd", name], check=True)
+    for user in users:
+        subprocess.run(["gpasswd", "-a", user.name, name], check=True, capture_output=True)
+        user.groups = [grp.getgrnam(name).gr_gid]
+    yield name
+    subprocess.run(["groupdel", name], check=True)
+
+
+def shared_run(alice, group, **more):
+    """A run of Alice's whose study names a group, with one trial that is done."""
+    wanted = made.study(train="tests.functions:quadratic", n_trials=1, group=group, **more)
+    run = store.create(wanted, alice.home / "run")
+    os.umask(files.umask(run.path))  # as our commands have it
+    drive(run)
+    return run
+
+
+def test_a_colleague_in_the_group_may_look_and_nobody_else_may(users, lab, monkeypatch, capsys):
+    """Everything is the group's to read, what is written later too, and nothing is to write."""
+    alice, mallory = users
+    with alice.acting():
+        run = shared_run(alice, lab)
+        before = {path: path.lstat().st_mtime_ns for path in run.path.rglob("*")}
+    for path in (run.path, *run.path.rglob("*")):
+        info = path.stat()
+        assert (info.st_gid, info.st_mode & 0o027) == (alice.groups[0], 0), path
+        assert info.st_mode & 0o050 == (0o050 if path.is_dir() else 0o040), path
+    monkeypatch.setattr(sys, "argv", ["status", str(run.path)])
+    with mallory.acting():
+        status.main()
+        assert "1 of 1 trials are done" in capsys.readouterr().out
+        with pytest.raises(trust.Untrusted, match="belongs to"):
+            Store(run.path)
+    assert {path: path.lstat().st_mtime_ns for path in run.path.rglob("*")} == before
+    mallory.groups = []
+    with mallory.acting():
+        assert "ask " in refused(status.main, monkeypatch, capsys, run.path)
+
+
+def test_a_run_is_shared_later_and_closed_again(users, lab):
+    """What is there already is opened too; without the key it is its owner's alone."""
+    alice, _ = users
+    with alice.acting():
+        run = shared_run(alice, None)
+        assert run.path.stat().st_mode & 0o7777 == 0o700
+        result = run.folder.result_path(0)
+        assert result.stat().st_gid == alice.gid
+        store.create(dataclasses.replace(run.study, group=lab), run.path)
+        assert (result.stat().st_gid, result.stat().st_mode & 0o777) == (alice.groups[0], 0o640)
+        assert run.path.stat().st_mode & 0o7777 == 0o2750
+        store.create(run.study, run.path)
+        assert run.path.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["no-such-group", "daemon"])
+def test_a_group_of_others_is_refused(users, name):
+    """Before anything is made."""
+    alice, _ = users
+    with alice.acting(), pytest.raises(BadInput, match="you are in no group"):
+        shared_run(alice, name)
+    assert not (alice.home / "run").exists()
 
 
 SUBMISSIONS = {

@@ -91,6 +91,35 @@ def test_sbatch_runs_the_shipped_study_to_its_report(cluster):
     assert os.stat(run).st_mode & 0o777 == 0o700
 
 
+APPTAINER = """#!/bin/bash
+# apptainer exec OPTION… IMAGE python3 ARGUMENT…, in no image but this machine
+echo "$@" >>"$(dirname "$0")/calls"
+while [[ $1 != *.sif ]]; do shift; done
+shift 2
+exec python "$@"
+"""
+
+
+def test_workers_run_in_an_image_of_any_of_some_partitions(cluster):
+    """One setting each; apptainer is a stand-in, as Debian has none."""
+    apptainer = cluster.project / "image" / "apptainer"
+    apptainer.parent.mkdir()
+    apptainer.write_text(APPTAINER)
+    apptainer.chmod(0o755)
+    image = apptainer.with_name("torch.sif")
+    image.touch()
+    subprocess.run(["chown", "-R", f"{cluster.user}:", apptainer.parent], check=True)
+    text = SLEEP.replace("= 32", "= 3").replace("seconds = 4", "seconds = 0.1")
+    text = text.replace("n_workers = 8", f'n_workers = 1\ncontainer = "{image}"\ngrace = 1')
+    study = write(cluster, "image.toml", f'{text}partition = ["hi", "main"]\n')
+    path = {"PATH": f"{apptainer.parent}:{cluster.python.parent}:/usr/bin:/bin"}
+    cluster.run([str(cluster.python), "-m", "tuner.run", study], env=path)
+    run = cluster.project / "runs" / "image"
+    assert [r["state"] for r in results(run)] == ["COMPLETE"] * 3
+    called = (apptainer.parent / "calls").read_text()
+    assert f"exec --nv --bind={run} --bind={cluster.project} {image} python3 -m jobs.gu" in called
+
+
 def test_a_killed_controller_is_replaced_and_its_jobs_are_adopted(cluster):
     """kill -9 in the middle, then tuner.resume: 8 slots, exact count, nothing trained twice."""
     study = write(cluster, "sleep.toml", SLEEP)

@@ -14,8 +14,10 @@ from tests.test_status import Idle
 from tuner import drive as drives
 from tuner import samplers, steer
 from tuner.controller import Controller
+from tuner.settings import Jobs
 from tuner.space import BadInput
 from tuner.status import status
+from tuner.store import Store
 
 pytestmark = pytest.mark.fast
 
@@ -73,6 +75,33 @@ def test_a_finished_run_tries_one_more(tmp_path):
     assert first.params == again.params
     assert first.seed != again.seed
     assert again.state is State.COMPLETE
+
+
+def test_limits_are_raised_under_a_controller_that_is_at_work(tmp_path):
+    """Its next look goes by them; nothing is started anew."""
+    run = make(tmp_path, n_trials=2, jobs=Jobs(n_workers=2))
+    controller = Controller(run, Idle(run.folder))
+    controller.tick()
+    assert run.view().size == 2
+    said = steer.set_(Store(run.path), ["n_trials=5", "jobs.n_workers=4", "gpu_hours=0.5"])
+    assert said == "the run has 5 trials, 0.5 hours, 4 workers now"
+    status_ = controller.tick()
+    assert status_.spent is not None
+    assert controller.study.jobs.n_workers == 4
+    assert drive(run).finished
+    assert len(run.trials()) == 5
+
+
+@pytest.mark.slow
+def test_a_finished_run_gets_more_trials(tmp_path):
+    """It goes on as one that was begun with so many."""
+    run = make(tmp_path, n_trials=3)
+    assert drives.drive(run, Inline(run.folder)) == 0
+    assert drives.resume_line(run) in steer.set_(run, ["n_trials=5"])
+    again = Store(run.path)
+    again.go_on()
+    assert drives.drive(again, Inline(run.folder)) == 0
+    assert len(again.trials()) == 5
 
 
 def test_a_number_that_the_controller_took_is_not_lost(tmp_path, monkeypatch):
@@ -147,18 +176,22 @@ def test_a_trial_is_shown_with_its_point_its_log_and_how_to_train_it_again(tmp_p
         (["try", "x"], "has no ="),
         (["again", "9"], "has no trial 9; it has 0 … "),
         (["cancel", "-1"], None),
+        (["set", "n_trials"], "has no ="),
+        (["set", "n_trials=0"], "n_trials: 0"),
+        (["set", "seed=3"], "'seed' cannot be changed here; only these may: n_trials"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(tmp_path, words, said):
     """And changes nothing."""
     run = make(tmp_path)
     Controller(run, Idle(run.folder)).tick()
-    before = run.view()
+    before, limits = run.view(), (run.path / "settings.json").read_bytes()
     command = [sys.executable, "-m", "tuner.steer", str(run.path), *words]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert said is None or said in answer.stderr
     assert run.view() == before
+    assert (run.path / "settings.json").read_bytes() == limits
 
 
 @pytest.mark.slow

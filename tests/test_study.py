@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tests.slurm_cluster import REPOSITORY
+from tuner import ours, store, study
 from tuner import run as run_command
-from tuner import store, study
 from tuner.space import BadInput
 
 GOOD = """
@@ -55,6 +55,21 @@ def test_settings_are_laid_over_the_file(tmp_path):
     assert read.fixed == {"rate": 1e-3}
 
 
+def test_what_our_training_takes_is_not_refused(tmp_path):
+    """All shipped studies, and one with conditions."""
+    for path in (*(REPOSITORY / "jobs").glob("*.toml"), write(tmp_path, OURS)):
+        read = study.read(path)
+        ours.check(read, read.load_data())
+
+
+def test_a_list_is_written_as_sbatch_reads_it(tmp_path):
+    """Slurm starts a job on whichever of the partitions has room first."""
+    text = GOOD + '[jobs.slurm]\npartition = ["a100", "v100"]\nnodes = 1\n'
+    read = study.read(write(tmp_path, text))
+    assert read.jobs.slurm == {"partition": "a100,v100", "nodes": 1}
+    assert study.Study.from_table(read.to_table()) == read
+
+
 def test_a_data_file_is_found_beside_the_study_file(tmp_path):
     """Its path counts from there, wherever the command is typed."""
     (tmp_path / "own.csv").write_text("a,b\n" + "\n".join(f"{i},{i % 7}" for i in range(400)))
@@ -64,7 +79,36 @@ def test_a_data_file_is_found_beside_the_study_file(tmp_path):
     assert read.load_data().task == "regression"
 
 
+OURS = """
+direction = "minimize"
+n_trials = 3
+[fixed]
+epochs = 1
+[space]
+learning_rate = { type = "float", low = 1e-4, high = 1e-2, log = true }
+optimizer = { type = "categorical", choices = ["adam", "sgd"] }
+weight_decay = { type = "float", low = 0, high = 1, when = { optimizer = "sgd" } }
+[data]
+source = "prototype"
+target = "target"
+window = 20
+"""
+
+
 BAD = {
+    "a precision that there is not": (
+        OURS.replace("epochs = 1", 'precision = "fp16"'), "fixed.precision", "bf16",
+    ),
+    "a parameter that our training lacks": (
+        OURS.replace("weight_decay", "momentum"), "space.momentum", "no parameter of cnn_lstm",
+    ),
+    "a choice that our training lacks": (
+        OURS.replace('"adam", ', '"adam", "lion", '), "space.optimizer", "none of adam, sgd",
+    ),
+    "an end that our training refuses": (
+        OURS.replace("low = 1e-4, high = 1e-2, log = true", "low = 0.0, high = 1e-2"),
+        "space.learning_rate", "no number above 0",
+    ),
     "unknown key": (GOOD.replace("n_trials", "n_trails"), "n_trails", "n_trials"),
     "unknown key of a table": (GOOD + "[jobs]\nworkers = 3", "jobs.workers", "n_workers"),
     "low above high": (GOOD.replace("high = 1", "high = -1"), "space.x.low", "swap"),
@@ -86,6 +130,13 @@ BAD = {
     "no function": (GOOD.replace("tests.functions:quadratic", "quadratic"), "train", "package"),
     "no such module": (GOOD.replace("tests.functions", "tests.nothing"), "train", "import"),
     "fixed and searched": (GOOD + "[fixed]\nx = 1", "fixed.x", "remove"),
+    "no group": (GOOD.replace("direction", 'group = 3\ndirection'), "group", "lab"),
+    "a list of no words": (
+        GOOD + "[jobs.slurm]\npartition = [1]", "jobs.slurm.partition", "one line",
+    ),
+    "an image on this machine": (
+        GOOD + '[jobs]\ncontainer = "a.sif"', "jobs.container", "--executor slurm",
+    ),
     "missing data": (GOOD + '[data]\nsource = "gone.csv"\ntarget = "a"', "data.source", "gone.csv"),
     "unknown data key": (GOOD + '[data]\nsource = "prototype"\nwidnow = 3', "data.widnow", "known"),
 }  # fmt: skip

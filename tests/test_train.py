@@ -1,5 +1,6 @@
 """Training: it learns, chooses by validation, and a kill in the middle changes nothing."""
 
+import inspect
 import subprocess
 import sys
 import tomllib
@@ -12,8 +13,9 @@ import torch
 
 from models import fold as folds
 from models.data import load
+from models.defaults import OPTIONS, checked
 from models.split import Part, Split
-from models.train import Stop, Training, checked, device, evaluate, from_bytes, to_bytes, train
+from models.train import Stop, Training, device, evaluate, from_bytes, to_bytes, train
 
 STUDIES = sorted((Path(__file__).parent.parent / "jobs").glob("*.toml"))
 FAST = {"epochs": 4, "cnn_filters": 8, "lstm_units": 8, "batch_size": 32, "learning_rate": 5e-3}
@@ -356,12 +358,27 @@ def test_a_stopped_report_ends_the_trial():
         {"fc1_units": 3},
         {"patience": -1},
         {"epochs": 2.5},
+        {"epochs": True},
+        {"batch_size": "64"},
+        {"batch_size": 0},
+        {"learning_rate": float("nan")},
+        {"residual": 1},
+        {"precision": "fp16"},
+        {"model": "fusion"},
     ],
 )
 def test_a_parameter_that_makes_no_sense_or_that_nobody_reads_is_refused(wrong):
     """A typing error would otherwise be tuned for days."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         checked(wrong, "regression")
+
+
+def test_the_known_options_are_the_models_own():
+    """Written down where torch is not needed to read them."""
+    for name, model in folds.MODELS.items():
+        arguments = inspect.signature(model).parameters.values()
+        given = {a.name: a.default for a in arguments if a.default is not a.empty}
+        assert dict(OPTIONS[name]) == given
 
 
 def test_a_rate_on_a_cosine_ends_near_zero():

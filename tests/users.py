@@ -19,12 +19,13 @@ class User:
         self.home = home
         self.uid = pwd.getpwnam(name).pw_uid
         self.gid = pwd.getpwnam(name).pw_gid
+        self.groups = []  # further ones
 
     @contextmanager
     def acting(self, umask=0o022):
         """What this process does inside, this user does."""
         before = os.getgroups(), os.getegid(), os.geteuid(), os.umask(umask)
-        os.setgroups([])
+        os.setgroups(self.groups)
         os.setegid(self.gid)
         os.seteuid(self.uid)
         try:

@@ -13,8 +13,8 @@ from jobs.contract import State
 from models.defaults import OURS
 from models.split import Array, DataError
 from tuner import confirm
+from tuner.opened import opened
 from tuner.space import BadInput
-from tuner.store import opened
 from tuner.study import Study
 from tuner.trial import Trial
 

@@ -26,6 +26,7 @@ from tuner.plan import plan, used_up
 from tuner.pruner import Pruner
 from tuner.space import BadInput
 from tuner.store import Store
+from tuner.study import Study
 from tuner.trial import Trial, counts
 
 _GRACE_LOCAL, _GRACE_SHARED = 3.0, 120.0  # seconds before a dead worker's trial is given up
@@ -52,7 +53,6 @@ class Controller:
     def __init__(self, store: Store, executor: Executor) -> None:
         self.store = store
         self.executor = executor
-        self.study = store.study
         self.digest = Digest(store.folder)
         self.ask = samplers.get(self.study.sampler)
         # Only a pruner looks into the splits: without one, large data wait for a worker.
@@ -76,8 +76,14 @@ class Controller:
         self._told: dict[int, Trial] = {}
         self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
 
+    @property
+    def study(self) -> Study:
+        """The run's study, as its settings were at the last look."""
+        return self.store.study
+
     def tick(self) -> Status:
         """One look and what follows from it."""
+        self.store.reread()
         before = self.store.view()
         slots = self.executor.slots()
         view = self.store.view()

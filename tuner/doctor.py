@@ -1,6 +1,6 @@
 """`python -m tuner.doctor STUDY`: whether a study will run, before a GPU-hour is spent."""
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import json
 import os
 import re
@@ -16,15 +16,14 @@ from jobs import files, slurm
 from jobs.executor import gpus_here
 from jobs.orders import GRACE
 from models.large import LargeSeries
-from tuner import errand, study
-from tuner.cli import guarded
+from tuner import cli, errand, ours, study
 from tuner.errand import Errand
 from tuner.forecast import LARGEST, MIDDLE, forecast, points, trainings
 from tuner.space import BadInput
 from tuner.study import Study
 from tuner.units import duration
 
-_EXAMPLE = "example: python -m tuner.doctor jobs/pm25.toml --executor slurm"
+_EXAMPLE = "jobs/pm25.toml --executor slurm"
 _PATIENCE = 600.0  # seconds that the canary may wait in the queue
 _SKEW = 5.0  # seconds between two clocks that harm nobody
 _FILES_A_WORKER, _FILES_OF_ALL = 10, 1000  # beside one a trial: README, "What a run is on disk"
@@ -77,6 +76,7 @@ def _study(wanted: Study) -> Finding:
 
 def _data(wanted: Study) -> Finding:
     data = wanted.load_data()
+    ours.check(wanted, data)
     if data is None:
         return Finding("data", f"none named: {wanted.train} brings its own")
     if isinstance(data, LargeSeries):
@@ -210,9 +210,7 @@ def main() -> int:
 
     Exit code 0 where all is well, 1 where something is not, 2 for bad input.
     """
-    parser = argparse.ArgumentParser(
-        "python -m tuner.doctor", description=main.__doc__, epilog=_EXAMPLE
-    )
+    parser = cli.parser("doctor", main.__doc__, _EXAMPLE)
     parser.add_argument("study", type=Path, help="the study file, such as jobs/pm25.toml")
     parser.add_argument("--executor", choices=("local", "slurm"), help="where workers will run")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the run will lie")
@@ -221,12 +219,12 @@ def main() -> int:
         "--wait", type=float, default=_PATIENCE, help="seconds that its job may wait in the queue"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    arguments = parser.parse_args()
+    arguments = cli.parse(parser)
     settings = list(arguments.settings)
     if arguments.executor:
         settings.append(f'jobs.executor="{arguments.executor}"')
     found = []
-    with guarded(arguments.study):
+    with cli.guarded(arguments.study):
         wanted = study.read(arguments.study, settings)
         for finding in examine(wanted, arguments.runs.absolute(), arguments.wait):
             found.append(finding)

@@ -12,7 +12,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs import files, scratch, slurm, trust
+from jobs import container, files, scratch, slurm, trust
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
 from tuner.figures import Figures
@@ -33,6 +33,9 @@ INTERRUPTED = 130  # the exit code that a shell gives to Ctrl-C
 def check_executor(study: Study, path: Path) -> None:
     """Raise BadInput where the study's executor cannot work on this host, or in this folder."""
     if study.jobs.executor == "local":
+        if study.jobs.container:
+            remedy = "type the command inside it, with --set jobs.container=, or --executor slurm"
+            raise BadInput("jobs.container", "is for Slurm's jobs", remedy)
         return
     if missing := slurm.missing():
         problem = f"no {missing[0]} on PATH"
@@ -40,6 +43,8 @@ def check_executor(study: Study, path: Path) -> None:
     if odd := slurm.not_for_logs(path):
         problem = f"Slurm takes {odd!r} in the folder {str(path)!r} for a sign of its own"
         raise BadInput("--folder", problem, "choose another")
+    if why := container.unfit(study.jobs.container, path):
+        raise BadInput("jobs.container", why, "give the path of an image, or docker://…")
 
 
 def executor_for(store: Store) -> Executor:
@@ -50,7 +55,14 @@ def executor_for(store: Store) -> Executor:
         return Local(store.folder, gpus_here(), jobs.workers_per_gpu)
     from jobs.cluster import Cluster  # noqa: PLC0415 - a laptop has no Slurm
 
-    return Cluster(store.folder, store.id, jobs.slurm, jobs.workers_per_gpu, jobs.lost_after)
+    return Cluster(
+        store.folder,
+        store.id,
+        jobs.slurm,
+        jobs.workers_per_gpu,
+        jobs.lost_after,
+        image=jobs.container,
+    )
 
 
 def drive(store: Store, executor: Executor, once: bool = False) -> int:
@@ -58,6 +70,7 @@ def drive(store: Store, executor: Executor, once: bool = False) -> int:
 
     0: finished, or another controller is at work; 1: the study failed; 130: Ctrl-C.
     """
+    os.umask(files.umask(store.path))
     with alone(store) as only:
         if not only:
             sign = store.last_sign()
@@ -96,6 +109,7 @@ def _loop(store: Store, executor: Executor, succession: Succession, once: bool) 
     with Progress(store.study, sys.stderr) as progress:
         while True:
             status = files.patiently(controller.tick)  # a full disk is waited for
+            progress.study = store.study  # somebody may have raised n_trials
             progress.show(status)
             if interrupted():
                 raise KeyboardInterrupt

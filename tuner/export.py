@@ -1,17 +1,12 @@
 """`python -m tuner.export RUN FILE`: a run's trials for other tools, at any time."""
 
-import argparse
 from pathlib import Path
 
-from jobs import files
-from tuner.cli import guarded
+from jobs import files, trust
+from tuner import cli
 from tuner.space import BadInput
 from tuner.store import Store
 
-_EXAMPLE = """examples:
-  python -m tuner.export runs/pm25 pm25.parquet
-  python -m tuner.export runs/pm25 pm25.csv
-  python -m tuner.export runs/pm25 pm25.db      (an Optuna study, for optuna-dashboard pm25.db)"""
 _KINDS = (".parquet", ".csv", ".db")
 
 
@@ -50,15 +45,14 @@ def export(store: Store, target: str) -> str:
 
 def main() -> None:
     """Write a run's trials as Parquet, CSV, or an Optuna study, while it runs or not."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.export", description=main.__doc__, epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.parser(
+        "export", main.__doc__, "runs/pm25 pm25.parquet", "runs/pm25 pm25.csv", "runs/pm25 pm25.db"
+    )
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     parser.add_argument("target", metavar="FILE", help="ends in .parquet, .csv or .db; or an URL")
-    given = parser.parse_args()
-    with guarded(given.run):
-        print(export(Store(given.run), given.target))
+    given = cli.parse(parser)
+    with cli.guarded(given.run):
+        print(export(Store(given.run, trust.check_reader), given.target))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from jobs.contract import State
+from tuner.opened import opened
 from tuner.results import parameter, searched
 from tuner.space import BadInput
-from tuner.store import Store, opened
+from tuner.store import Store
 from tuner.study import Study
 from tuner.trial import Trial
 

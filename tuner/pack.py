@@ -5,8 +5,8 @@ who does not see the new name yet (NFS, for a minute) then finds a hole, and wai
 removed before what replaces it is on disk and was read back, so a kill at any moment loses nothing,
 and a second call ends what it began. A packed run can go on with more trials, and be packed again.
 """
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,12 @@ from pathlib import Path
 from jobs import archive, files
 from jobs.contract import trains_the_search
 from jobs.folder import RunFolder
-from tuner import drive
-from tuner.cli import guarded
+from tuner import cli, drive
 from tuner.confirm import TEST
 from tuner.space import BadInput
 from tuner.store import Store
 
-_EXAMPLE = "example: python -m tuner.pack runs/pm25"
+_EXAMPLE = "runs/pm25"
 _BUNDLE = "packed.tar"  # logs, and weights that no command reads
 
 
@@ -129,12 +128,10 @@ def _member(name: str, modified: float, content: bytes) -> Iterator[bytes]:
 
 def main() -> None:
     """Make a finished run a few files, which every command reads as before."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.pack", description=main.__doc__, epilog=_EXAMPLE
-    )
+    parser = cli.parser("pack", main.__doc__, _EXAMPLE)
     parser.add_argument("run", type=Path, help="the run's folder")
-    run = parser.parse_args().run
-    with guarded(run):
+    run = cli.parse(parser).run
+    with cli.guarded(run):
         pack(Store(run.absolute()))
     print(f"packed: {run}")
 

@@ -57,7 +57,7 @@ class Progress:
     def _show(self, status: Status) -> None:
         done = _count(status.trials)
         if self.bar is not None:
-            self.bar.n = done
+            self.bar.n, self.bar.total = done, self.study.n_trials
             self.bar.set_description_str(self.study.name, refresh=False)
             words, left = describe(self.study, status), _left(self.study, status)
             self.bar.set_postfix_str(f"{words}  {left}")

@@ -1,6 +1,6 @@
 """`python -m tuner.report RUN`: what a run has found so far, as text, tables and figures."""
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import json
 import math
 import os
@@ -15,9 +15,8 @@ from jobs import files
 from jobs.contract import State, trains_the_search
 from jobs.scratch import Prepared
 from models.defaults import OURS
-from tuner import again, baselines, confirm, confirmation, looks, surrogate
+from tuner import again, baselines, cli, confirm, confirmation, looks, surrogate
 from tuner.budget import Ledger, held_lines, spent_lines
-from tuner.cli import guarded
 from tuner.confirm import best, winner
 from tuner.dependence import dependence
 from tuner.known import known
@@ -31,6 +30,7 @@ from tuner.style import png
 from tuner.trial import Trial
 from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines
 
+_EXAMPLE = "runs/pm25"
 _STATES = {State.FAIL: "failed"}  # where the word of the field is no adjective
 _LEAST = 5  # complete trials before a surrogate is asked what matters
 _METHOD = "share of the surrogate's variance, alone and with others (total Sobol index)"
@@ -279,15 +279,15 @@ def _save(store: Store, name: str, content: bytes) -> None:
 
 def main() -> None:
     """Write a run's report and print its summary, at any time."""
-    parser = argparse.ArgumentParser("python -m tuner.report", description=main.__doc__)
+    parser = cli.parser("report", main.__doc__, _EXAMPLE)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     parser.add_argument(
         "--refresh", action="store_true", help="only what is cheap, at the lowest priority"
     )
-    arguments = parser.parse_args()
+    arguments = cli.parse(parser)
     if arguments.refresh:
         os.nice(19)
-    with guarded(arguments.run):
+    with cli.guarded(arguments.run):
         (refresh if arguments.refresh else write)(Store(arguments.run))
 
 

@@ -1,29 +1,26 @@
 """`python -m tuner.resume [RUN]`: go on with a run, whatever ended it."""
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 from pathlib import Path
 
-from tuner import drive
-from tuner.cli import guarded
+from tuner import cli, drive
 from tuner.space import BadInput
 from tuner.store import Store
 
-_EXAMPLE = "example: python -m tuner.resume runs/pm25"
+_EXAMPLE = "runs/pm25"
 
 
 def main() -> int:
     """Go on with a run, whatever ended it; without a folder, with the only unfinished one."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.resume", description=main.__doc__, epilog=_EXAMPLE
-    )
+    parser = cli.parser("resume", main.__doc__, _EXAMPLE)
     parser.add_argument("run", type=Path, nargs="?", help="the run's folder")
     parser.add_argument("--once", action="store_true", help="one look and what follows, for cron")
     parser.add_argument(
         "--standby", action="store_true", help="only if nobody stopped the run; for successors"
     )
-    arguments = parser.parse_args()
+    arguments = cli.parse(parser)
     path = arguments.run or Path("runs")
-    with guarded(path):
+    with cli.guarded(path):
         run = Store((arguments.run or _only_unfinished(path)).absolute())
         executor = drive.executor_for(run)
         if arguments.standby and (why := run.folder.stopping()):

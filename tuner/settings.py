@@ -26,6 +26,7 @@ class Jobs:
     device: Literal["auto", "cpu"] = "auto"
     grace: float | None = None  # seconds without a waiting trial after which a worker leaves
     lost_after: float | None = None  # seconds from a worker's death to the next attempt
+    container: str = ""  # an image that Slurm's jobs run in, through apptainer
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -37,6 +38,9 @@ class Jobs:
         checks.amount("jobs.lost_after", self.lost_after, "seconds")
         checks.one_of("jobs.executor", self.executor, ("local", "slurm"))
         checks.one_of("jobs.device", self.device, ("auto", "cpu"))
+        if not isinstance(self.container, str) or not _VALUE.fullmatch(self.container):
+            raise BadInput("jobs.container", f"{self.container!r} is no path", "name an image")
+        object.__setattr__(self, "slurm", {k: _joined(v) for k, v in self.slurm.items()})
         _check_options(self.slurm)
 
     @classmethod
@@ -85,6 +89,13 @@ class WarmStart:
         if not isinstance(table.get("scale", False), bool):
             raise BadInput("warm_start.scale", "is neither true nor false", "write scale = true")
         return cls(**{**table, "runs": tuple(runs)})
+
+
+def _joined(value: Any) -> Any:
+    """A list as sbatch writes it: `partition = ["a100", "v100"]` is whichever comes first."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
+        return ",".join(value)
+    return value
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """`python -m tuner.status RUN`: how a run is doing, from its files alone; writes nothing."""
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import json
 import math
 import sys
@@ -11,19 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jobs import files
+from jobs import files, trust
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
-from tuner import live
+from tuner import cli, live
 from tuner.budget import LOST, Past, held_lines, spent, spent_lines
-from tuner.cli import guarded
 from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
 from tuner.known import known
+from tuner.page.words import visible
 from tuner.store import Store
 from tuner.units import duration
 
-_EXAMPLE = "example: python -m tuner.status runs/pm25 --watch"
+_EXAMPLE = "runs/pm25 --watch"
 _WATCH_EVERY = 5.0  # seconds: a screen asks for one listing and the files of running trials
 _CLEAR = "\x1b[H\x1b[J"  # cursor home, and all behind it away
 
@@ -168,19 +168,19 @@ def condition(store: Store, sign: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Show how a run is doing, at any time and from any host."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.status", description=main.__doc__, epilog=_EXAMPLE
-    )
+    parser = cli.parser("status", main.__doc__, _EXAMPLE)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
-    arguments = parser.parse_args()
-    with guarded(arguments.run):
-        store = Store(arguments.run.absolute())
+    arguments = cli.parse(parser)
+    with cli.guarded(arguments.run):
+        store = Store(arguments.run.absolute(), trust.check_reader)
 
         def look() -> str:
             found = status(store)
-            return json.dumps(found, indent=2, allow_nan=False) if arguments.json else text(found)
+            if arguments.json:
+                return json.dumps(found, indent=2, allow_nan=False)
+            return str(visible(text(found)))  # an error's text may hold a terminal's commands
 
         watch(look) if arguments.watch else print(look())
 

@@ -3,8 +3,8 @@
 Each is one file that the controller and the workers find at their next look: it does not matter
 whether they run, on which host, or who comes first.
 """
+# PYTHON_ARGCOMPLETE_OK
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,19 +13,22 @@ from typing import Any
 from jobs import logs
 from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
-from tuner.cli import guarded
+from tuner import cli
 from tuner.drive import PAUSED, resume_line
 from tuner.space import BadInput
-from tuner.store import Store
-from tuner.study import value_of
+from tuner.store import Store, change
+from tuner.study import overlaid, value_of
 from tuner.trial import Trial
 
-_EXAMPLE = """examples:
-  python -m tuner.steer runs/pm25 pause
-  python -m tuner.steer runs/pm25 try learning_rate=1e-3 batch_size=64 …
-  python -m tuner.steer runs/pm25 again 37
-  python -m tuner.steer runs/pm25 cancel 37
-  python -m tuner.steer runs/pm25 show 37"""
+_EXAMPLES = (
+    "runs/pm25 pause",
+    "runs/pm25 try learning_rate=1e-3 batch_size=64 …",
+    "runs/pm25 again 37",
+    "runs/pm25 cancel 37",
+    "runs/pm25 show 37",
+    "runs/pm25 set n_trials=80 gpu_hours=300",
+)
+_WHILE_AT_WORK = ("n_trials", "gpu_hours", "jobs.n_workers", "confirm.top", "confirm.seeds")
 
 
 def pause(run: Store) -> str:
@@ -62,6 +65,19 @@ def cancel(run: Store, number: int) -> str:
     if trial.reason != CANCELLED:
         raise BadInput("", f"has a result for trial {number} already", "nothing is to be done")
     return f"trial {number} is cancelled"
+
+
+def set_(run: Store, settings: Sequence[str]) -> str:
+    """Give the study other limits; a controller at work takes them up at its next look."""
+    for key in (setting.partition("=")[0].strip() for setting in settings):
+        if key not in _WHILE_AT_WORK:
+            remedy = f"only these may: {', '.join(_WHILE_AT_WORK)}; for others start it again"
+            raise BadInput("", f"{key!r} cannot be changed here", remedy)
+    wanted = overlaid(run.study, settings)
+    change(run.path, wanted)
+    hours = "" if wanted.gpu_hours is None else f", {wanted.gpu_hours:g} hours"
+    workers = f"{wanted.jobs.n_workers} workers"
+    return f"the run has {wanted.n_trials} trials{hours}, {workers} now{_if_ended(run)}"
 
 
 def show(run: Store, number: int) -> str:
@@ -114,29 +130,30 @@ def _point(words: Sequence[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pause a run, try a point, train one again, cancel one, or show one, while it runs or not."""
-    parser = argparse.ArgumentParser(
-        "python -m tuner.steer", description=main.__doc__, epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    """Pause a run, try a point, give a trial up, raise a limit, or show one, at work or not."""
+    parser = cli.parser("steer", main.__doc__, *_EXAMPLES)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     what.add_parser("pause", help="let the running trials end, and start none")
     words = what.add_parser("try", help="train this point too")
     words.add_argument("point", nargs="+", metavar="NAME=VALUE", help="every parameter of [space]")
+    limits = what.add_parser("set", help=f"other limits: {', '.join(_WHILE_AT_WORK)}")
+    limits.add_argument("settings", nargs="+", metavar="KEY=VALUE")
     for name, help_ in (
         ("again", "train a trial's point once more"),
         ("cancel", "give a trial up"),
         ("show", "a trial's point, its end, and its log's"),
     ):
         what.add_parser(name, help=help_).add_argument("number", type=int, metavar="TRIAL")
-    given = parser.parse_args()
-    with guarded(given.run):
+    given = cli.parse(parser)
+    with cli.guarded(given.run):
         run = Store(given.run.absolute())
         if given.what == "pause":
             print(pause(run))
         elif given.what == "try":
             print(try_(run, _point(given.point)))
+        elif given.what == "set":
+            print(set_(run, given.settings))
         else:
             print({"again": again, "cancel": cancel, "show": show}[given.what](run, given.number))
 

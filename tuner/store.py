@@ -5,7 +5,7 @@ import json
 import platform
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
@@ -13,7 +13,7 @@ from typing import Any, final
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
 from jobs.folder import RunFolder
-from tuner import confirm, warm
+from tuner import confirm, ours, warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
@@ -22,6 +22,7 @@ from tuner.trial import Trial, of_proposal, of_result
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
 _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
+_SETTINGS = "settings.json"  # of its study what may change
 _WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
@@ -30,17 +31,19 @@ _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 class Store:
     """One run: its study, its trials, and the controller's files."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a run; raises BadInput where there is none, Untrusted where others can write."""
-        trust.check_run(path)
+    def __init__(self, path: Path, check: Callable[[Path], None] = trust.check_run) -> None:
+        """Open a run; raises BadInput where there is none, Untrusted where `check` does.
+
+        Who only reads may look at a colleague's: `check = trust.check_reader`.
+        """
+        check(path)
         self.path = path
         self.folder = RunFolder(path)
         self.run = files.read(path / "run.json") or {}
-        settings = files.read(path / "settings.json")
-        if not self.run or settings is None:
+        self._settings = files.read(path / _SETTINGS) or {}
+        if not self.run or not self._settings:
             raise BadInput("", "is not a run's folder", "name a folder that tuner.run made")
-        identity = {key: self.run["study"][key] for key in IDENTITY if key in self.run["study"]}
-        self.study = Study.from_table({**identity, **settings})
+        self.study = self._study(self._settings)
         self.warm = _warm(path) if self.study.warm_start.runs else warm.Warm()
         self._results: dict[int, Trial] = {}
         self._proposals: dict[int, Proposal] = {}
@@ -50,6 +53,12 @@ class Store:
     def id(self) -> str:
         """The run's random id, which names its jobs in Slurm."""
         return str(self.run["id"])
+
+    def reread(self) -> None:
+        """Take up settings of the study that were changed since it was read."""
+        settings = files.read(self.path / _SETTINGS) or self._settings
+        if settings != self._settings:
+            self.study, self._settings = self._study(settings), settings
 
     def view(self) -> View:
         """A listing without gaps; waits out a stale one, raises BadInput if it stays so.
@@ -180,6 +189,10 @@ class Store:
         """When the run was made, in seconds by the file server's clock."""
         return files.modified(self.path / "run.json") or 0.0
 
+    def _study(self, settings: Mapping[str, Any]) -> Study:
+        identity = {key: self.run["study"][key] for key in IDENTITY if key in self.run["study"]}
+        return Study.from_table({**identity, **settings})
+
     def _lasted(self, claim: Claim) -> float:
         """Seconds from a claim to its last sign of life, by which a dead one is counted."""
         return max(0.0, self.newest_file(claim) - claim.time) if claim.time else 0.0
@@ -204,17 +217,20 @@ def create(study: Study, path: Path) -> Store:
     The number of trials, the jobs and further points to enqueue may change; the identity may not.
     """
     study.check_train()
-    study.load_data()
+    ours.check(study, study.load_data())
     folder = RunFolder(path)
     trust.check_run(path)
     listed = files.names(path)
     if listed and "run.json" not in listed:
         problem = f"the folder {path} holds something else"
         raise BadInput("--folder", problem, "choose an empty or a new one")
+    group = _group(study.group)
     told = None if "run.json" in listed else _earlier(study)
     try:
         folder.make()
         trust.check_run(path)  # nobody was faster
+        if group is not None:
+            files.open_to(path, group)
         identity = study.identity()
         record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
         if told is not None:  # first: a run that has begun has it
@@ -226,18 +242,24 @@ def create(study: Study, path: Path) -> Store:
     old = (files.read(path / "run.json") or {})["study"]
     old = {"warm_start": dataclasses.asdict(WarmStart()), **old}  # older runs do not name it
     _refuse_change(json.loads(json.dumps(old)), json.loads(json.dumps(identity)))
-    table = study.to_table()
-    settings = {key: value for key, value in table.items() if key not in IDENTITY}
-    files.replace(path / "settings.json", json.dumps(settings).encode())
+    change(path, study)
     return Store(path)
 
 
-def opened(run: str | Path) -> Store:
-    """The run of a folder, for a program; raises BadInput that names it, and Untrusted."""
-    try:
-        return Store(Path(run).absolute())
-    except BadInput as error:
-        raise BadInput(str(run), error.problem, error.remedy) from None
+def change(path: Path, study: Study) -> None:
+    """Give a run what may change of its study; a controller at work takes it up by itself."""
+    table = study.to_table()
+    settings = {key: value for key, value in table.items() if key not in IDENTITY}
+    files.replace(path / _SETTINGS, json.dumps(settings).encode())
+
+
+def _group(name: str | None) -> int | None:
+    """The number of the group that may read a run; raises BadInput where it is none of ours."""
+    if name is None:
+        return None
+    if (found := trust.group_id(name)) is None:
+        raise BadInput("group", f"you are in no group {name!r}", "name one of those of `id -Gn`")
+    return found
 
 
 def _earlier(study: Study) -> dict[str, Any] | None:

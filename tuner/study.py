@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import hashlib
 import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ class Study:
     jobs: Jobs = field(default_factory=Jobs)
     enqueue: tuple[Mapping[str, Any], ...] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
+    group: str | None = None  # whose members may read the run, beside its owner
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -66,6 +68,8 @@ class Study:
             checks.whole(f"seeds[{i}]", seed, 0)
         checks.amount("gpu_hours", self.gpu_hours, "hours")
         samplers.check(self.sampler)
+        if self.group is not None and not isinstance(self.group, str):
+            raise BadInput("group", f"{self.group!r} is no name", 'write group = "lab"')
         if not re.fullmatch(r"[\w.]+:\w+", self.train):
             raise BadInput(
                 "train", f"{self.train!r} names no function", "write package.module:name"
@@ -201,6 +205,15 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
 def _located(source: str, folder: Path) -> str:
     """The name of shipped data, or a file's absolute path."""
     return source if source in datasets.SHIPPED else str((folder / source).resolve())
+
+
+def overlaid(study: Study, settings: Sequence[str]) -> Study:
+    """The study with `a.b=c` settings laid over it; raises BadInput."""
+    table = json.loads(json.dumps(study.to_table()))
+    table = {key: value for key, value in table.items() if value is not None}
+    for setting in settings:
+        _set(table, setting)
+    return Study.from_table(table)
 
 
 def value_of(text: str) -> Any:
