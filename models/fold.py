@@ -1,7 +1,7 @@
 """One model on one split: build it, train it for an epoch, score it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.bins import Bins, encoded
+from models.bins import Bins, edges, placed
 from models.cnn_lstm import CNNLSTM
 from models.defaults import OPTIONS
 from models.fusion import FusionCNN2DLSTM
-from models.inputs import Inputs, mapping, tensor
+from models.inputs import Inputs, tensor
 from models.precision import mixed
-from models.split import Array, Dataset, Part, Split
+from models.protocols import State
+from models.split import Array, Dataset, Part, Split, mapping
 
 _LONGEST = 1.0  # norm of a step's gradients
 EVALUATION_BATCH = 512  # fixed: no hyperparameter may change how a model is scored
@@ -34,11 +35,10 @@ class Fold:
     ) -> None:
         self.params, self.split, self.device = params, split, device
         self.classifies = data.task == "classification"
-        self.inputs = inputs(split.train, params["bins"], device)
-        model = build(params, data, self.inputs.shape)
-        # Pictures: 1.3 to 1.5 times the steps a second of a CPU (tests/bench/README.md, "train")
-        layout = torch.preserve_format if split.train.window else torch.channels_last
-        self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+        self.edges = edges(split.train, params["bins"]) if params["bins"] else []
+        self.inputs = inputs(split.train, self.edges, device)
+        model = build(params, data.n_classes, self.inputs.shape)
+        self.model = on_device(model, device, pictures=not split.train.window)
         self._mixed = mixed(params["precision"], device)
         self._trained = list(self.model.parameters())
         self.optimizer = optimizer(params, self._trained)
@@ -114,11 +114,17 @@ class Fold:
         """A copy of the model's weights as they are now."""
         return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
+    def recipe(self) -> State:
+        """What makes inputs of raw values and real units of outputs, as a checkpoint holds it."""
+        split, edges = self.split, [torch.from_numpy(edge) for edge in self.edges]
+        known = {
+            key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for key, value in split.recipe.items()
+        }
+        return {**known, "edges": edges, "target": (split.mean, split.std)}
+
     def _forward(self, inputs: Tensor) -> Tensor:
-        """The model's outputs in float32, whatever it computes in."""
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._mixed):
-            outputs: Tensor = self.model(inputs)
-        return outputs.float()
+        return forward(self.model, inputs, self._mixed)
 
     def _real(self, scaled: Array) -> Array:
         return scaled.astype(np.float64) * self.split.std + self.split.mean
@@ -131,20 +137,35 @@ class Fold:
 MODELS: Mapping[str, type[nn.Module]] = {"cnn_lstm": CNNLSTM, "fusion": FusionCNN2DLSTM}
 
 
-def build(params: Mapping[str, Any], data: Dataset, shape: tuple[int, ...]) -> nn.Module:
+def on_device(model: nn.Module, device: torch.device, *, pictures: bool) -> nn.Module:
+    """The model where it computes, its weights laid out for what it gets."""
+    # Pictures: 1.3 to 1.5 times the steps a second of a CPU (tests/bench/README.md, "train")
+    layout = torch.channels_last if pictures else torch.preserve_format
+    moved: nn.Module = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    return moved
+
+
+def forward(model: nn.Module, inputs: Tensor, in_bf16: bool) -> Tensor:
+    """A model's outputs in float32, whatever it computes in."""
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=in_bf16):
+        outputs: Tensor = model(inputs)
+    return outputs.float()
+
+
+def build(params: Mapping[str, Any], n_classes: int, shape: tuple[int, ...]) -> nn.Module:
     """The model that `params` describe, for inputs whose one step or item has this `shape`."""
     given = {name: params[name] for name in OPTIONS[params["model"]].keys() & params.keys()}
     if params["model"] == "fusion":
         channels, frequencies, _ = shape
-        return FusionCNN2DLSTM(channels, frequencies, data.n_classes, **given)
+        return FusionCNN2DLSTM(channels, frequencies, n_classes, **given)
     return CNNLSTM(shape[0], **given)
 
 
-def inputs(train: Part, bins: int, device: torch.device) -> Inputs:
+def inputs(train: Part, edges: Sequence[Array], device: torch.device) -> Inputs:
     """The inputs of a split, with their bins, which a map of a file gets batch by batch."""
-    if bins and mapping(train.values):
-        return Inputs(train, device, Bins(train, bins))
-    return Inputs(replace(train, values=encoded(train, bins)) if bins else train, device)
+    if edges and mapping(train.values):
+        return Inputs(train, device, Bins(edges))
+    return Inputs(replace(train, values=placed(train.values, edges)) if edges else train, device)
 
 
 def optimizer(params: Mapping[str, Any], weights: list[nn.Parameter]) -> torch.optim.Optimizer:

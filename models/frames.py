@@ -125,7 +125,7 @@ def _numbers(
         if time not in frame:
             known = ", ".join(map(str, frame))
             raise DataError("time", f"no column {time!r}", f"the columns are: {known}")
-        hours = _hours(frame[time], time)
+        hours = hours_of(frame[time], time)
     numbers = frame.select_dtypes(["number", "bool"])
     return tuple(str(name) for name in numbers if name != time), hours
 
@@ -139,8 +139,8 @@ def _refuse_other_separators(frame: "pd.DataFrame") -> None:
             raise DataError("source", f"its columns are separated by {mark!r}", remedy)
 
 
-def _hours(dates: "pd.Series[Any]", time: str) -> Array:
-    """Hours since 1970."""
+def hours_of(dates: "pd.Series[Any]", time: str) -> Array:
+    """Hours since 1970 of dates, those without a zone in UTC; raises DataError with that name."""
     import pandas as pd  # noqa: PLC0415 - see above
 
     stamps = pd.to_datetime(dates, errors="coerce", utc=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.bins import Bins
-from models.split import Array, Part
+from models.split import Array, Part, mapping
 
 SHARE = 0.5  # of the GPU's free memory that a set may take; the model and its batches need the rest
 _TOUCHED = 2**27  # bytes of a map that may lie in this process's memory, by estimate
@@ -98,14 +98,6 @@ class _Map:
         if self._read > _TOUCHED:
             self._map.madvise(mmap.MADV_DONTNEED)
             self._read = items * self._size
-
-
-def mapping(values: Array) -> mmap.mmap | None:
-    """The map of a file that an array is a view of; None where it is in memory."""
-    base: object = values
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return base if isinstance(base, mmap.mmap) else None
 
 
 def tensor(array: Array) -> Tensor:

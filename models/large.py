@@ -10,12 +10,20 @@ from typing import Any, final
 import numpy as np
 
 from models.protocols import Scratch
-from models.series import DEFAULTS, ByTime, calendar, columns_used, known_part, positive
+from models.series import (
+    DEFAULTS,
+    ByTime,
+    calendar,
+    columns_used,
+    known_part,
+    positive,
+    recipe,
+)
 from models.sources import Source
 from models.split import Array, Part, Split
 from models.survey import Rows, Survey, survey
 
-_VERSION = 1  # of what is prepared: another one is prepared anew
+_VERSION = 2  # of what is prepared: another one is prepared anew
 _ARRAYS = {"values": np.float32, "rows": np.int64, "targets": np.float32, "index": np.float64}
 _surveys: dict[str, Survey] = {}  # the newest: a controller loads its data twice
 
@@ -53,8 +61,11 @@ class LargeSeries(ByTime):
             Part(values, self.window, *(arrays[name][low:high] for name in [*_ARRAYS][1:]))
             for low, high in pairwise(ends)
         )
-        mean, std = facts["mean"], facts["std"]
-        return (Split(train, validation, test if part == "test" else None, mean, std),)
+        mean, std = (np.asarray(facts[name], np.float32) for name in ("mean", "std"))
+        scale = {"mean": mean, "std": std, "flags": facts["flags"]}
+        made = recipe(self._names, self._spec, step=facts["step"], **scale)
+        tested = test if part == "test" else None
+        return (Split(train, validation, tested, float(mean[0]), float(std[0]), made),)
 
     def _name(self) -> str:
         """What is prepared, as a name: another file or other keys have another one."""
@@ -76,7 +87,8 @@ class LargeSeries(ByTime):
         """The prepared files: the arrays of a `Part` from end to end, and what they mean."""
         found = self._survey()
         mean, std = found.mean.astype(np.float32), found.std.astype(np.float32)
-        for chunk in self._rows():
+        rows = self._rows()
+        for chunk in rows:
             gaps = np.isnan(chunk.table.values[:, found.flags])
             clock = calendar(chunk.table.hours, self._spec["calendar"])
             scaled = np.nan_to_num((chunk.filled - mean) / std)  # before the first value: the mean
@@ -90,7 +102,8 @@ class LargeSeries(ByTime):
             for name, array in piece.items():
                 yield name, np.ascontiguousarray(array, _ARRAYS[name]).tobytes()
         facts = {"rows": found.rows, "cuts": found.cuts, "windows": found.windows}
-        scale = {"mean": float(mean[0]), "std": float(std[0])}
+        scale = {"mean": mean.tolist(), "std": std.tolist(), "flags": found.flags}
+        scale["step"] = rows.step
         yield "facts.json", json.dumps(facts | scale).encode()
 
 

@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, Any] = {
     "validation_folds": 3,  # folds of whole groups that a trial's value is the mean of
     "test_groups": None,  # subjects of the test part; the file's own `is_test` when not given
 }
+_CHANNELS = ("ax", "ay", "az", "wx", "wy", "wz")
 
 
 @final
@@ -45,6 +46,8 @@ class Recordings:
         groups = np.asarray(arrays["subject"] if self.has_subjects else np.arange(len(counts)))
         classes, labels = np.unique(arrays["label"], return_inverse=True)
         self.n_classes = len(classes)
+        self.classes = _class_names(arrays, classes)
+        self.channels = [str(name) for name in arrays.get("channels", _CHANNELS)]
         self.labels, self.groups = np.repeat(labels, counts), np.repeat(groups, counts)  # (item,)
         self.test_groups = _test_groups(arrays, groups, self.spec["test_groups"])
         self.search_groups = np.setdiff1d(groups, self.test_groups)
@@ -103,7 +106,9 @@ class Recordings:
 
         trained = part(train)
         assert trained
-        return Split(trained, part(validation), part(test))
+        recipe = {"columns": self.channels, "classes": self.classes, "mean": mean, "std": std}
+        recipe |= {key: self.spec[key] for key in ("window", "step", "n_fft", "segment", "hop")}
+        return Split(trained, part(validation), part(test), recipe=recipe)
 
 
 def spectrograms(signal: Array, spec: Mapping[str, Any]) -> Array:
@@ -123,6 +128,13 @@ def spectrograms(signal: Array, spec: Mapping[str, Any]) -> Array:
     spectrum = np.abs(np.fft.rfft(weighted, spec["n_fft"]))  # (item, 5, frame, frequency)
     logs: Array = np.log(spectrum + 1e-2).swapaxes(2, 3).astype(np.float32)
     return logs  # (item, 5, frequency, frame)
+
+
+def _class_names(arrays: Mapping[str, Array], classes: Array) -> list[str]:
+    """The names of the classes, where the file has `label_names`, or their labels."""
+    names = arrays.get("label_names", ())
+    known = all(0 <= label < len(names) for label in classes)
+    return [str(names[label] if known else label) for label in classes]
 
 
 def _signals(arrays: Mapping[str, Array]) -> list[Array]:

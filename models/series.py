@@ -80,8 +80,10 @@ class Series(ByTime):
         self.columns = columns_used(table.columns, spec)
         measured = table.values[:, [table.columns.index(name) for name in self.columns]]
         self.target = measured[:, 0]
+        self.flags = _flags(np.isnan(measured))
+        self.spec = spec
         self.features = np.column_stack(
-            [_flags(measured), *calendar(table.hours, spec["calendar"])]
+            [np.isnan(measured)[:, self.flags], *calendar(table.hours, spec["calendar"])]
         )
         self.measured = fill_forward(measured)
         self.validation_from, self.test_from = _borders(self.hours, spec["borders"])
@@ -106,7 +108,9 @@ class Series(ByTime):
         train = self._part(values, target, -np.inf, self.validation_from)
         validation = self._part(values, target, self.validation_from, self.test_from)
         test = self._part(values, target, self.test_from, np.inf) if part == "test" else None
-        return (Split(train, validation, test, float(mean[0]), float(std[0])),)
+        scale = {"mean": mean, "std": std, "flags": self.flags}
+        made = recipe(self.columns, self.spec, step=_step(self.hours), **scale)
+        return (Split(train, validation, test, float(mean[0]), float(std[0]), made),)
 
     def _part(self, values: Array, target: Array, low: float, high: float) -> Part:
         hours = self.hours[self.ends]
@@ -123,7 +127,7 @@ class Series(ByTime):
             rows = len(self.hours)
             raise DataError("window", f"longer than the data of {rows} rows", "shorten it")
         span = self.hours[reach:] - self.hours[:-reach]
-        step = np.median(np.diff(self.hours))
+        step = _step(self.hours)
         whole = np.abs(span - reach * step) < step / 2  # fractions of an hour are not exact
         ends = np.flatnonzero(whole & ~np.isnan(self.target[reach:])) + reach
         if not len(ends):
@@ -141,11 +145,32 @@ def fill_forward(values: Array) -> Array:
     return filled
 
 
-def _flags(values: Array) -> Array:
-    """A column of ones and zeros for each pattern in which columns are missing together."""
-    gaps = np.isnan(values)
-    flags: Array = np.unique(gaps[:, gaps.any(axis=0)], axis=1)
-    return flags
+def recipe(
+    columns: Sequence[str],
+    spec: Mapping[str, Any],
+    *,
+    step: float,
+    mean: Array,
+    std: Array,
+    flags: Sequence[int],
+) -> dict[str, Any]:
+    """How raw `columns`, the target first, `step` hours apart, become inputs: see `Split`."""
+    keys = ("window", "horizon", "calendar", "time")
+    scale = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
+    given = {key: spec[key] for key in keys}
+    return {"columns": [*columns], **given, "step": float(step), **scale, "flags": [*flags]}
+
+
+def _step(hours: Array) -> float:
+    """Hours from row to row."""
+    return float(np.median(np.diff(hours)))
+
+
+def _flags(gaps: Array) -> list[int]:
+    """A column for each pattern in which columns are missing together; `gaps` (step, column)."""
+    some = np.flatnonzero(gaps.any(axis=0))
+    _, first = np.unique(gaps[:, some], axis=1, return_index=True)
+    return [int(column) for column in some[first]]
 
 
 def _circle(turns: Array) -> tuple[Array, ...]:

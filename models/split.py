@@ -1,8 +1,11 @@
 """What a data set hands to training: parts with a border between them that no target crosses."""
 
-from dataclasses import dataclass
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -52,7 +55,8 @@ class Split:
 
     Without a `validation` there is nothing to choose an epoch by. `test` is there only for the
     parts that are trained after the search: a search cannot see it. A target in real units is
-    scaled × `std` + `mean`; both are the training part's, and (0, 1) for classes.
+    scaled × `std` + `mean`; both are the training part's, and (0, 1) for classes. `recipe` says
+    how raw values become inputs, as `models.serve` reads it: plain values and arrays.
     """
 
     train: Part
@@ -60,6 +64,7 @@ class Split:
     test: Part | None
     mean: float = 0.0
     std: float = 1.0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dataset(Protocol):
@@ -91,3 +96,11 @@ class Dataset(Protocol):
     def resumes_search(self, part: str) -> bool:
         """Whether `part` trains on exactly the search's split: its finished model then serves."""
         ...
+
+
+def mapping(values: Array) -> mmap.mmap | None:
+    """The map of a file that an array is a view of; None where it is in memory."""
+    base: object = values
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None

@@ -159,6 +159,7 @@ class Training:
             "stale": self.stale,
             "best_weights": self.best_weights,
             "models": [fold.model.state_dict() for fold in self.folds],
+            "recipes": [fold.recipe() for fold in self.folds],
             "optimizers": [fold.optimizer.state_dict() for fold in self.folds],
             **streams(),
         }

@@ -41,6 +41,15 @@ def counting(params, data, report, checkpoint, seed):
     return state["value"]
 
 
+def saving(params, data, report, checkpoint, seed):
+    """Three epochs, the last of which is saved for later."""
+    for step in range(3):
+        report(step, value=params["x"])
+        state = {"weight": params["x"], "epoch": step}
+        checkpoint.save(step, lambda state=state: state, last=step == 2)
+    return 3 * params["x"]
+
+
 def environment(params, data, report, checkpoint, seed):
     """Write down what a worker's process is given, and shows to others."""
     os.umask(umask := os.umask(0))

@@ -44,7 +44,7 @@ def test_imports_go_one_way():
     assert wrong == []
 
 
-@pytest.mark.parametrize("engine", ["skopt", "hyperopt", "submitit"])
+@pytest.mark.parametrize("engine", ["skopt", "hyperopt", "submitit", "optuna"])
 def test_each_engine_has_one_home(engine):
     """One module a foreign engine, so that its ways stay there."""
     homes = [str(path.relative_to(ROOT)) for path, tree in modules() if engine in imports(tree)]

@@ -85,7 +85,7 @@ def test_pictures_are_trained_channels_last_and_a_series_as_it_is():
     _, ours = pair("fusion")
     weight = ours.model.cnn[0].weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    plain = folds.build(ours.fold.params, one_fold(), ours.fold.inputs.shape)
+    plain = folds.build(ours.fold.params, 3, ours.fold.inputs.shape)
     assert plain.cnn[0].weight.is_contiguous()
 
 

@@ -17,8 +17,8 @@ from jobs.scratch import Prepared
 from models import data as datasets
 from models import frames, inputs, sources
 from models.data import DataError, load
-from models.inputs import mapping
 from models.large import LargeSeries
+from models.split import mapping
 from tests.bench import memory
 from tests.test_data import STEPS, table
 from tests.test_train import FAST, run, same, waves
@@ -105,6 +105,11 @@ def test_a_large_file_gives_the_windows_of_a_small_one(tmp_path, request, kind, 
         (one,), (two,) = small.splits(part), data.splits(part)
         assert (two.mean, two.std) == pytest.approx((one.mean, one.std), rel=1e-5)
         assert (one.test is None) == (two.test is None)
+        assert one.recipe.keys() == two.recipe.keys()
+        for key, value in one.recipe.items():
+            mine = [*value] if key == "flags" else value
+            exact = key not in ("mean", "std")
+            assert two.recipe[key] == (mine if exact else pytest.approx(mine, rel=1e-5))
         for mine, theirs in zip(parts(one), parts(two), strict=True):
             for name in ARRAYS:
                 expected, found = getattr(mine, name), getattr(theirs, name)

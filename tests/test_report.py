@@ -31,6 +31,7 @@ TABLES = {
     "bayesian_optimization_results.csv",
     "bayesian_optimization_result.pkl",
     "best.json",
+    "best.toml",
     "baselines.json",
 }
 
@@ -52,7 +53,7 @@ def publish(run, trial):
     run.folder.propose(Proposal(seed=1, origin="gp", **shared))
     if trial.state.finished:
         names = ("state", "value", "reason", "curve", "metrics", "started", "seconds", "attempts")
-        more = {name: getattr(trial, name) for name in names}
+        more = {name: getattr(trial, name) for name in (*names, "seed")}
         run.folder.publish(Result(**shared, **more))
 
 

@@ -393,14 +393,14 @@ def test_a_rate_on_a_cosine_ends_near_zero():
 def test_quantile_bins_are_the_training_parts():
     """A step function of a feature, and later values change no bin."""
     (split,) = waves().splits("search")
-    codes = folds.encoded(split.train, 4)
+    codes = folds.placed(split.train.values, folds.edges(split.train, 4))
     assert codes.shape == (408, 10)
     np.testing.assert_array_equal(codes[:, :2], split.train.values)
     known = codes[: split.train.rows[-1] + 8, 2:6]
     np.testing.assert_allclose((known > 0).mean(0), [1, 0.75, 0.5, 0.25], atol=0.02)
     changed = split.train.values.copy()
     changed[300:] *= 100
-    again = folds.encoded(replace(split.train, values=changed), 4)
+    again = folds.placed(changed, folds.edges(replace(split.train, values=changed), 4))
     np.testing.assert_array_equal(codes[:300], again[:300])
 
 

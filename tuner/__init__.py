@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuner.best import load_best
     from tuner.drive import StudyFailed
+    from tuner.frames import load, load_curves
     from tuner.inputs import BadInput
     from tuner.parameters import Categorical, Float, Int
     from tuner.settings import Confirm, Jobs, WarmStart
@@ -22,6 +24,9 @@ __all__ = [
     "Study",
     "StudyFailed",
     "WarmStart",
+    "load",
+    "load_best",
+    "load_curves",
 ]
 
 # Imported when they are asked for: workers and commands import this room for one module of it.
@@ -36,6 +41,9 @@ _LAZY = {
     "Study": "tuner.study",
     "StudyFailed": "tuner.drive",
     "WarmStart": "tuner.settings",
+    "load": "tuner.frames",
+    "load_best": "tuner.best",
+    "load_curves": "tuner.frames",
 }
 
 

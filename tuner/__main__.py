@@ -8,6 +8,7 @@ python -m tuner.status runs/pm25       what runs, what failed and why, the best 
 python -m tuner.steer runs/pm25 pause  pause a run, try a point, cancel or show a trial
 python -m tuner.report runs/pm25       figures, tables and the winner's test score, at any time
 python -m tuner.compare runs/a runs/b  several runs beside each other, in a table and one page
+python -m tuner.export runs/pm25 pm25.parquet   trials for other tools: Parquet, CSV, Optuna
 python -m tuner.pack runs/pm25         makes a finished run a few files; it can go on all the same
 sbatch slurm/controller.sh jobs/pm25.toml   the same as a Slurm job
 Each has --help with an example."""

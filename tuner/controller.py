@@ -220,7 +220,7 @@ class Controller:
             number += 1
 
     def _publish(self, number: int, params: Any, origin: str, pending: list[int]) -> bool:
-        seed = samplers.point_seed(self.study.seed, number)
+        seed = self.study.seed_of(number)
         return self.store.folder.propose(
             Proposal(number, params, seed, origin, pending=tuple(pending), time=time.time())
         )

@@ -15,22 +15,14 @@ from jobs import files
 from jobs.contract import State, trains_the_search
 from jobs.scratch import Prepared
 from models.defaults import OURS
-from tuner import baselines, cli, confirm, confirmation, looks, surrogate, worth
+from tuner import again, baselines, cli, confirm, confirmation, looks, surrogate, worth
 from tuner.budget import Ledger, held_lines, spent_lines
 from tuner.confirm import best, winner
 from tuner.dependence import dependence
 from tuner.known import known
 from tuner.matrix import evaluations
 from tuner.plots import confirming, convergence, importance, process
-from tuner.results import (
-    chosen_epoch,
-    csv,
-    metric,
-    minimised,
-    searched,
-    stopped_early,
-    table,
-)
+from tuner.results import chosen_epoch, csv, metric, minimised, searched, stopped_early, table
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import Study
@@ -60,7 +52,7 @@ def refresh(store: Store) -> None:
     trials = store.trials()
     _cheap(store, trials)
     test = Tested(missing="the search goes on")
-    _save(store, "best.json", _document(store, trials, test))
+    _best(store, trials, test)
     _page(store, trials, test)
 
 
@@ -70,7 +62,7 @@ def write(store: Store) -> None:
     _cheap(store, trials)
     _surrogate(store, trials)
     test = tested(store, trials)
-    _save(store, "best.json", _document(store, trials, test))
+    _best(store, trials, test)
     _page(store, trials, test)
     print("\n".join(summary(store, trials, test)))
 
@@ -106,6 +98,7 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     if test.missing:
         text.append(f"No test score: {test.missing}.")
     text += looks.lines(store.path, trials)
+    text += [f"Train the winner again: {line}" for line in again.lines(store, won)[:1]]
     return [*text, *_spending(store, trials), _figures(store)]
 
 
@@ -216,6 +209,13 @@ def _why_untested(study: Study, trials: Sequence[Trial]) -> str:
     return "the winner's test part is not trained yet"
 
 
+def _best(store: Store, trials: Sequence[Trial], test: Tested) -> None:
+    _save(store, "best.json", _document(store, trials, test))
+    won = winner(store.study, trials)
+    if won and again.lines(store, won):
+        _save(store, again.NAME, again.study_file(store, won))
+
+
 def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
     """best.json: the winner, its scores, and the files that each number came from."""
     study, won = store.study, winner(store.study, trials)
@@ -235,11 +235,12 @@ def _document(store: Store, trials: Sequence[Trial], test: Tested) -> bytes:
         "worth": worth.document(study, trials),
         "test": None,
         "leave_one_out": None,
+        "train_again": again.lines(store, won),
     }
     trained = _trained(study, trials)
-    if again := found["confirmed"]:
+    if fresh := found["confirmed"]:
         runs = confirm.models(study, trials)
-        again["from"] = [path for t in runs for path in _sources(store, t)]
+        fresh["from"] = [path for t in runs for path in _sources(store, t)]
     if verdict := test.verdict:
         methods = {name: baselines.METHODS[name] for name in verdict.rivals}
         scored = [t for t in trained["test"] if t.number in verdict.numbers]

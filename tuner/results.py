@@ -17,6 +17,8 @@ from tuner.study import Study
 from tuner.trial import Trial
 
 _FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the start of a formula
+# The dtype of a column of choices, by their types; words, and a mixture with them, are no numbers
+_NUMBERS: Mapping[Any, set[type]] = {"boolean": {bool}, "Int64": {int}, "float64": {int, float}}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line break could start one in the middle of a cell
 
 
@@ -76,7 +78,7 @@ def table(study: Study, trials: Sequence[Trial]) -> pd.DataFrame:
     A parameter with the name of one of our columns keeps it; ours then is called `trial_<name>`.
     """
     rows = searched(trials)
-    given = {name: _parameter(study, name, rows) for name in study.space.parameters}
+    given = {name: parameter(study, name, rows) for name in study.space.parameters}
     before = {"iteration": [t.number for t in rows], "loss": [loss(study, t) for t in rows]}
     ours = [
         {f"trial_{name}" if name in given else name: column for name, column in group.items()}
@@ -92,12 +94,22 @@ def csv(frame: pd.DataFrame) -> bytes:
     return text.encode()
 
 
-def _parameter(study: Study, name: str, rows: Sequence[Trial]) -> "pd.Series[Any]":
+def parameter(study: Study, name: str, rows: Sequence[Trial]) -> "pd.Series[Any]":
+    """A searched parameter's values, missing where its condition does not hold.
+
+    A float is float64 and a whole one Int64. One of some choices has their dtype: category where
+    they are words (a mixture counts as words), boolean, Int64 or float64.
+    """
     values = [t.params.get(name) for t in rows]
     kind = study.space.parameters[name]
-    if isinstance(kind, Categorical):
-        return pd.Series(values, dtype=object)
-    return pd.Series(values, dtype="Int64" if isinstance(kind, Int) else "Float64")
+    if not isinstance(kind, Categorical):
+        return pd.Series(values, dtype="Int64" if isinstance(kind, Int) else "float64")
+    types = {type(choice) for choice in kind.choices}
+    for dtype, number in _NUMBERS.items():
+        if types <= number:
+            return pd.Series(values, dtype=dtype)
+    words = [None if value is None else str(value) for value in values]
+    return pd.Series(pd.Categorical(words, categories=[*map(str, kind.choices)]))
 
 
 def _columns(study: Study, rows: Sequence[Trial], there: Mapping[int, int]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from jobs import logs
 from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
-from tuner import cli, samplers
+from tuner import cli
 from tuner.drive import PAUSED, resume_line
 from tuner.space import BadInput
 from tuner.store import Store, change
@@ -42,7 +42,7 @@ def try_(run: Store, params: Mapping[str, Any]) -> str:
     run.study.space.check(params)
     while True:  # the controller may be faster: a number is taken once
         view = run.view()
-        seed = samplers.point_seed(run.study.seed, view.size)
+        seed = run.study.seed_of(view.size)
         pending = tuple(sorted(view.proposed - view.finished))
         proposal = Proposal(view.size, params, seed, BY_HAND, pending=pending, time=time.time())
         if run.folder.propose(proposal):

@@ -48,6 +48,7 @@ class Study:
     n_trials: int
     space: Space
     seed: int = 0
+    seeds: Sequence[int] = ()  # of the first trials, one each; the others' are hashes of `seed`
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
     gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
@@ -68,6 +69,8 @@ class Study:
         checks.whole("n_trials", self.n_trials, 1)
         checks.whole("n_initial", self.n_initial, 1)
         checks.whole("seed", self.seed, 0)
+        for i, seed in enumerate(self.seeds):
+            checks.whole(f"seeds[{i}]", seed, 0)
         checks.amount("gpu_hours", self.gpu_hours, "hours")
         samplers.check(self.sampler)
         if self.group is not None and not isinstance(self.group, str):
@@ -94,6 +97,9 @@ class Study:
         if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
             raise BadInput("enqueue", "is no list of points", "write [[enqueue]]")
         object.__setattr__(self, "enqueue", tuple(points))
+        if not isinstance(self.seeds, list):
+            raise BadInput("seeds", f"{self.seeds!r} is no list", "write seeds = [1, 2, 3]")
+        object.__setattr__(self, "seeds", tuple(self.seeds))
         source = self.data.get("source")
         if isinstance(source, str):
             located = {**self.data, "source": _located(source, Path.cwd())}
@@ -103,6 +109,12 @@ class Study:
     def sign(self) -> float:
         """What a value is multiplied with to become a loss."""
         return 1.0 if self.direction == "minimize" else -1.0
+
+    def seed_of(self, number: int) -> int:
+        """The seed that a trial is trained with."""
+        if number < len(self.seeds):
+            return self.seeds[number]
+        return samplers.point_seed(self.seed, number)
 
     def to_table(self) -> dict[str, Any]:
         """The study as JSON; `from_table` reads it back."""

@@ -87,7 +87,7 @@ class Prototype:
         (split,) = data.splits("search")
         self.device = device
         self.criterion = nn.CrossEntropyLoss() if data.n_classes else nn.MSELoss()
-        self.model = build(params, data, split.train.values.shape[1:]).to(device)
+        self.model = build(params, data.n_classes, split.train.values.shape[1:]).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=params["learning_rate"])
         size = params["batch_size"]
         self.train = DataLoader(_items(split.train), size, shuffle=True, drop_last=drop_last)

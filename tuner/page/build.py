@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.contract import State
-from tuner import confirm, surrogate
+from tuner import again, confirm, surrogate
 from tuner.known import known
 from tuner.page import charts, rows, slots, space, winner, words
 from tuner.results import metric, minimised, searched, stopped_early
@@ -97,6 +97,7 @@ def _answer(
         "sentences": winner.sentences(store, trials, test),
         "confirmed": winner.confirmed(store, trials),
         "params": [(k, words.value(v)) for k, v in won.params.items()] if won else [],
+        "again": again.lines(store, won) if won else (),
         "test_lines": [test.verdict.sentence, *lines] if test.verdict else lines,
         "test_charts": winner.errs(store, test),
     }
