@@ -166,18 +166,44 @@ def test_it_opens_with_the_two_commands():
     assert "make test" in README[:1200]
 
 
+FRAME = """
+import numpy as np
+import pandas as pd
+import tuner
+hours = pd.date_range("2015-01-01", periods=60, freq="h")
+columns = tuner.load_best("runs/pm25").features
+frame = pd.DataFrame(np.full((60, len(columns)), 10.0), index=hours, columns=columns)
+"""
+
+
 @pytest.mark.slow
-def test_the_study_by_hand_runs(tmp_path):
-    """As it stands, but for fewer trials and epochs; the command goes on with it by name."""
+def test_the_study_by_hand_and_what_takes_its_results_run(tmp_path):
+    """As they stand, but for fewer trials and epochs; two runs of it are compared, one exported."""
     (example,) = [block for block in blocks("python") if "Study(" in block]
     few = example.replace("n_trials=40", "n_trials=2").replace('"epochs": 5', '"epochs": 1')
     assert few.count("=2,") == 1
-    code = few + "print(ran.path.name, ran.finished, sorted(ran.best_params))"
+    few = few.replace("pm25-by-hand", "pm25")
+    said = python(few + "print(ran.path.name, ran.finished, sorted(ran.best_params))", tmp_path)
+    assert said[-1] == "pm25 True ['batch_size', 'learning_rate']"
+    assert len(list(tmp_path.glob("runs/pm25/done/*/*.result.json"))) == 3  # and its test
+    (load,) = [block for block in blocks("python") if "load_best" in block]
+    end = "print(len(trials), len(curves), len(everything), int(forecast.notna().sum()))"
+    assert python(f"{FRAME}{load}{end}", tmp_path)[-1] == "2 2 3 37"
+    other = few.replace("run(study)", 'run(study, "runs/pm25-random")')
+    python(other.replace("n_trials=2", 'n_trials=2, sampler="random"'), tmp_path)
+    for words in ("compare runs/pm25 runs/pm25-random", "export runs/pm25 pm25.parquet"):
+        assert f"python -m tuner.{words}" in README
+        module, *rest = words.split()
+        run = f"import runpy; runpy.run_module('tuner.{module}', run_name='__main__')"
+        python(run, tmp_path, *rest)
+    assert {"comparison.html", "pm25.parquet"} <= {*os.listdir(tmp_path)}
+
+
+def python(code, folder, *arguments):
+    """What a program prints, line by line."""
     answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=ENVIRONMENT,
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True,
+        check=False, env=ENVIRONMENT,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
-    last = answer.stdout.splitlines()[-1]
-    assert last == "pm25-by-hand True ['batch_size', 'learning_rate']"
-    assert len(list(tmp_path.glob("runs/pm25-by-hand/done/*/*.result.json"))) == 3  # and its test
+    return answer.stdout.splitlines()
