@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -12,6 +12,7 @@ from jobs.contract import HOLD, SHARD, Claim, Lost, Proposal, Result, State, Vie
 
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
+_PLACE = ("job", "host", "device", "submitted", "began", "time")  # of a claim
 Record = TypeVar("Record")
 
 
@@ -88,15 +89,24 @@ class RunFolder:
         """The claim of an attempt; None while it cannot be read."""
         return _record(Claim, files.read(self.of(number, "claim", attempt)))
 
-    def losses(self, number: int, attempts: int) -> tuple[str, ...]:
-        """How the first so many attempts at a trial ended, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
+    def ended(self, number: int, attempts: int) -> tuple[dict[str, Any], ...]:
+        """The lost ones of the first so many attempts at a trial: where, when, and why they ended.
 
-    def lost_seconds(self, number: int, attempts: int) -> float:
-        """What the first so many attempts at a trial took, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return sum(float((files.read(path) or {}).get("seconds", 0.0)) for path in paths)
+        Each has `reason` and `seconds`, and what its claim says: `job`, `host`, `device`,
+        `submitted`, `began`, and its `time`.
+        """
+        found = []
+        for attempt in range(1, attempts + 1):
+            if lost := files.read(self.of(number, "lost", attempt)):
+                claim = files.read(self.of(number, "claim", attempt)) or {}
+                known = {key: claim[key] for key in _PLACE if key in claim}
+                end = {"reason": str(lost["reason"]), "seconds": float(lost.get("seconds", 0.0))}
+                found.append(known | end)
+        return tuple(found)
+
+    def before(self, number: int, attempt: int) -> dict[str, Any]:
+        """What the result of an attempt says of those before it, by the result's fields."""
+        return past(self.ended(number, attempt - 1))
 
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
@@ -165,6 +175,16 @@ class RunFolder:
                 self._full.add(shard)
                 self._full_numbers |= found
         return frozenset(numbers)
+
+
+def past(tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lost attempts as the fields of a result, or of a trial."""
+    reasons = tuple(each["reason"] for each in tries)
+    return {
+        "tries": tries,
+        "lost": reasons,
+        "lost_seconds": sum(each["seconds"] for each in tries),
+    }
 
 
 def _result(table: Mapping[str, Any]) -> Result:

@@ -139,7 +139,8 @@ def test_best_json_names_the_files_of_each_number(finished):
 def test_a_report_has_every_file_of_the_issue(finished):
     """And no draft is left behind."""
     found = files_of(finished[0])
-    assert found.keys() == FIGURES | TABLES
+    vectors = {name.replace(".png", ".svg") for name in FIGURES}
+    assert found.keys() == FIGURES | vectors | TABLES
     text = found["bayesian_optimization_results.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 22
@@ -166,6 +167,14 @@ def test_a_refresh_is_cheap(run):
         "partial_dependence.png",
         "bayesian_optimization_result.pkl",
     }
+
+
+def test_no_svg_is_older_than_its_png(run):
+    """A refresh draws PNGs alone, in half the time: the SVGs of an earlier report go."""
+    old = run.folder.report / "convergence_curve.svg"
+    old.write_text("<svg/>")
+    report.refresh(run)
+    assert not [name for name in files_of(run) if name.endswith(".svg")]
 
 
 def test_a_test_that_failed_is_said_to_have_failed(run):

@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from jobs import files
 from tuner import confirm, confirmation
-from tuner.page import charts, words
+from tuner.page import tested, words
 from tuner.results import metric
 from tuner.store import Store
 from tuner.trial import Trial
-from tuner.verdict import TUNED
+from tuner.verdict import TUNED, Verdict
 
 if TYPE_CHECKING:
     from tuner.report import Tested
@@ -31,11 +31,10 @@ def facts(store: Store, trials: Sequence[Trial], test: "Tested", spent: str, uni
     if won is None:
         found.append(("–", (f"best validation {metric(study)}", "no trial is complete yet")))
     elif again := confirm.confirmed(study, trials):
-        error = f" ± {words.number(again.error, 2)}" if math.isfinite(again.error) else ""
         seeds = words.count(len(again.values), "fresh seed")
         found.append(
             (
-                f"{words.number(again.mean, 5)}{error}",
+                words.uncertain(again.mean, again.error),
                 (f"validation {metric(study)}", f"trial {won.number}, over {seeds}"),
             )
         )
@@ -92,10 +91,11 @@ def confirmed(store: Store, trials: Sequence[Trial]) -> list[tuple[str, str, str
     ]
 
 
-def errs(store: Store, test: "Tested") -> Charts:
+def errs(store: Store, trials: Sequence[Trial], test: "Tested") -> Charts:
     """How the winner errs on the test part, beside the baselines."""
     found: Charts = []
     if verdict := test.verdict:
+        each = [scores[verdict.metric] for scores in verdict.seeds]
         ends = verdict.interval
         rows = {TUNED: (ends.value, ends.low, ends.high)}
         rows |= {
@@ -104,9 +104,10 @@ def errs(store: Store, test: "Tested") -> Charts:
         found.append(
             (
                 f"Test {verdict.metric}, the tuned model's with its 95 % interval",
-                charts.scores(rows, verdict.metric),
+                tested.scores(rows, verdict.metric, _rival(verdict)[1], each),
             )
         )
+        found += _agreement(store, trials, verdict)
         found += _forecast(store, verdict.number)
     if left := test.left_out:
         for group, score in left.winner.items():
@@ -114,8 +115,32 @@ def errs(store: Store, test: "Tested") -> Charts:
             rows = {TUNED: (score, math.nan, math.nan)} | {
                 n: (s, math.nan, math.nan) for n, s in rivals.items()
             }
-            found.append((f"Accuracy on {group}, left out", charts.scores(rows, "accuracy")))
+            chart = tested.scores(rows, "accuracy", max(rivals.values()), [])
+            found.append((f"Accuracy on {group}, left out", chart))
     return found
+
+
+def _rival(verdict: Verdict) -> tuple[str, float]:
+    """The best baseline by its test value."""
+    sign = -1 if verdict.metric == "accuracy" else 1
+    values = {name: rival.metrics[verdict.metric] for name, rival in verdict.rivals.items()}
+    return min(values.items(), key=lambda item: sign * item[1])
+
+
+def _agreement(store: Store, trials: Sequence[Trial], verdict: Verdict) -> Charts:
+    """Whether validation told what the test part said; nothing for a single model."""
+    of = {t.number: t for t in trials}
+    pairs = []
+    for number, scores in zip(verdict.numbers, verdict.seeds, strict=True):
+        model = next((t for t in trials if t.number == of[number].of), None)
+        if model is not None and model.value is not None:
+            pairs.append((model.number, model.value, scores[verdict.metric]))
+    if len(pairs) < 2:
+        return []
+    level = verdict.metric == metric(store.study)
+    chart = tested.agreement(pairs, _rival(verdict), verdict.metric, level)
+    line = ", dashed: equal" if level else ""
+    return [(f"Validation over test, a dot a model{line}", chart)]
 
 
 def _forecast(store: Store, number: int) -> Charts:
@@ -125,11 +150,11 @@ def _forecast(store: Store, number: int) -> Charts:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         truth, guess = arrays["truth"], arrays["prediction"]
     if np.issubdtype(truth.dtype, np.integer):
-        return [("Confusion matrix (test windows)", charts.confusion(truth, guess))]
+        return [("Confusion matrix (test windows)", tested.confusion(truth, guess))]
     miss = guess - truth
     mean, deviation = (words.number(float(each), 3) for each in (miss.mean(), miss.std()))
     said = f"Residuals: mean {mean}, deviation {deviation}"
     return [
-        ("Forecast over truth (test windows)", charts.residuals(truth, guess)),
-        (said, charts.histogram(miss)),
+        ("Forecast over truth (test windows)", tested.residuals(truth, guess)),
+        (said, tested.histogram(miss)),
     ]
