@@ -24,6 +24,7 @@ LINES = 300  # trials in parallel coordinates
 PAIRED = 1000  # trials in the cells of pairs
 MOST = 8  # parameters that have a row in the matrix, or an axis
 FEW = 5  # complete trials below which pairs and lines say nothing
+_SEAM = 0.5  # pixels by which cells overlap, or the ground would shine through between them
 _LEFT, _WIDE = 116, 918  # pixels beside the matrix of pairs, and across it
 MAPS = 4  # parameters each two of which have a map of what to expect
 
@@ -89,8 +90,9 @@ def _map(a: Places, b: Places, shades: Array) -> Markup:
     across, up = _edges(a), _edges(b)
     for i, row in enumerate(shades.round().astype(int)):
         for j, shade in enumerate(row):
-            left, low = x(across[i]), y(up[j])
-            steps[shade] += svg.box(left, y(up[j + 1]), x(across[i + 1]) - left, low - y(up[j + 1]))
+            left, top = x(across[i]), y(up[j + 1])
+            wide, high = x(across[i + 1]) - left, y(up[j]) - top
+            steps[shade] += svg.box(left, top, wide + _SEAM, high + _SEAM)
     cells = [path(step, f"q{shade} crisp") for shade, step in enumerate(steps)]
     axes = frame.axes(_ticks(a, x), _ticks(b, y))
     return frame.chart(axes, *cells, label=f"Dependence on {a.name} and {b.name}")

@@ -77,6 +77,25 @@ def agreement(
     )
 
 
+def groups(tuned: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]]) -> Markup:
+    """The accuracy on each group that was left out: the tuned model's, and the baselines'."""
+    each = min(30.0, max(15.0, 300 / len(tuned)))
+    frame = Frame(510, 70 + each * len(tuned), left=110, top=8, bottom=62)
+    given = [*tuned.values(), *(s[group] for s in rivals.values() for group in tuned)]
+    x = svg.padded(min(given), max(given), *frame.x)
+    marks = []
+    for i, (group, score) in enumerate(tuned.items()):
+        y = frame.top + (i + 0.5) * each
+        marks.append(svg.text(frame.left - 10, y + 4, words.cut(group, 14), text_anchor="end"))
+        others = [(name, scores[group], "other") for name, scores in rivals.items()]
+        for name, value, kind in [*others, ("tuned model", score, "won")]:
+            title = svg.el("title", f"{name} on {group}: {words.number(value)}")
+            marks.append(svg.el("circle", title, cx=x(value), cy=y, r=5, class_=kind))
+    key = svg.key([("won", "tuned model"), ("after", "baselines")], 120, frame.height - 8)
+    axes = frame.axes(x.ticks(), [], "accuracy")
+    return frame.chart(axes, *marks, key, label="Accuracy on each group that was left out")
+
+
 def residuals(truth: Array, guess: Array) -> Markup:
     """Forecast over truth, both (n,), thinned to 1,500 points, with the line of no error."""
     frame = Frame(510, 360)

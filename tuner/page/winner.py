@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuner.report import Tested
 
 Facts = list[tuple[str, tuple[str, str]]]
-Charts = list[tuple[str, Markup]]
+Charts = list[tuple[str, str, Markup]]  # title, note, chart
 
 
 def facts(store: Store, trials: Sequence[Trial], test: "Tested", spent: str, unit: str) -> Facts:
@@ -103,20 +103,17 @@ def errs(store: Store, trials: Sequence[Trial], test: "Tested") -> Charts:
         }
         found.append(
             (
-                f"Test {verdict.metric}, the tuned model's with its 95 % interval",
+                f"Test {verdict.metric} beside the baselines'",
+                "The bar is the tuned model's 95 % interval, faint dots are its seeds. "
+                "Dashed: the best baseline.",
                 tested.scores(rows, verdict.metric, _rival(verdict)[1], each),
             )
         )
         found += _agreement(store, trials, verdict)
         found += _forecast(store, verdict.number)
     if left := test.left_out:
-        for group, score in left.winner.items():
-            rivals = {name: scores[group] for name, scores in left.rivals.items()}
-            rows = {TUNED: (score, math.nan, math.nan)} | {
-                n: (s, math.nan, math.nan) for n, s in rivals.items()
-            }
-            chart = tested.scores(rows, "accuracy", max(rivals.values()), [])
-            found.append((f"Accuracy on {group}, left out", chart))
+        note = "Of the group in the row, by models that were trained on all others."
+        found.append(("Accuracy, group by group", note, tested.groups(left.winner, left.rivals)))
     return found
 
 
@@ -129,18 +126,19 @@ def _rival(verdict: Verdict) -> tuple[str, float]:
 
 def _agreement(store: Store, trials: Sequence[Trial], verdict: Verdict) -> Charts:
     """Whether validation told what the test part said; nothing for a single model."""
-    of = {t.number: t for t in trials}
+    of: dict[int | None, Trial] = {t.number: t for t in trials}
     pairs = []
     for number, scores in zip(verdict.numbers, verdict.seeds, strict=True):
-        model = next((t for t in trials if t.number == of[number].of), None)
+        model = of.get(of[number].of)
         if model is not None and model.value is not None:
             pairs.append((model.number, model.value, scores[verdict.metric]))
     if len(pairs) < 2:
         return []
     level = verdict.metric == metric(store.study)
     chart = tested.agreement(pairs, _rival(verdict), verdict.metric, level)
-    line = ", dashed: equal" if level else ""
-    return [(f"Validation over test, a dot a model{line}", chart)]
+    line = "; on the dashed line both are equal" if level else ""
+    note = f"A dot is one of the winner's models{line}. Amber: the best baseline's test score."
+    return [("Validation over test", note, chart)]
 
 
 def _forecast(store: Store, number: int) -> Charts:
@@ -150,11 +148,11 @@ def _forecast(store: Store, number: int) -> Charts:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         truth, guess = arrays["truth"], arrays["prediction"]
     if np.issubdtype(truth.dtype, np.integer):
-        return [("Confusion matrix (test windows)", tested.confusion(truth, guess))]
+        return [("Confusion matrix", "Windows of the test part.", tested.confusion(truth, guess))]
     miss = guess - truth
     mean, deviation = (words.number(float(each), 3) for each in (miss.mean(), miss.std()))
-    said = f"Residuals: mean {mean}, deviation {deviation}"
+    said = f"Their mean is {mean}, their deviation {deviation}; without the outermost percent."
     return [
-        ("Forecast over truth (test windows)", tested.residuals(truth, guess)),
-        (said, tested.histogram(miss)),
+        ("Forecast over truth", "Windows of the test part.", tested.residuals(truth, guess)),
+        ("Residuals", said, tested.histogram(miss)),
     ]
