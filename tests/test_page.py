@@ -231,6 +231,17 @@ def test_validation_against_test(level):
     assert ("line level" in chart) is level
 
 
+def test_groups_that_were_left_out_have_a_row_each():
+    """With a dot of the tuned model and of each baseline."""
+    chart = tested.groups({"s1": 0.9, "s2": 0.8}, {"majority class": {"s1": 0.2, "s2": 0.25}})
+    assert re.findall("<title>(.*?)</title>", chart) == [
+        "majority class on s1: 0.2",
+        "tuned model on s1: 0.9",
+        "majority class on s2: 0.25",
+        "tuned model on s2: 0.8",
+    ]
+
+
 @pytest.mark.fast
 def test_a_value_has_the_decimals_of_its_error():
     """What is beyond them is noise."""

@@ -232,6 +232,17 @@ def test_a_confirmed_winner_is_reported_by_its_fresh_seeds(confirmed):
     assert "No test score" not in told
 
 
+def test_the_page_compares_validation_and_test_of_each_model(confirmed):
+    """A dot a fresh seed; the best baseline's line is in charts of the test part alone."""
+    text = files_of(confirmed[0])["index.html"].decode()
+    assert "Validation over test" in text
+    assert "trial 7: validation 1, test 0.01<" in text
+    assert "trial 9: validation 1.3, test 0.04<" in text
+    history = text[text.index('id="history"') : text.index('id="parameters"')]
+    assert "ridge" not in history
+    assert "The baselines are scored on the test part alone" in history
+
+
 def test_best_json_has_each_seed_and_the_files_it_came_from(confirmed):
     """Of the confirmed value and of the test."""
     run, _ = confirmed

@@ -133,15 +133,16 @@ def histogram(miss: Array) -> Markup:
 def confusion(truth: Array, guess: Array) -> Markup:
     """Windows by true and predicted class; shades are shares of the true class."""
     classes = np.unique(np.concatenate([truth, guess]))[:20]
-    side = min(46.0, 420 / len(classes))
-    frame = Frame(90 + side * len(classes), 60 + side * len(classes), left=60)
+    side = min(60.0, 400 / len(classes))
+    across = side * len(classes)
+    frame = Frame(510, across + 62, left=(510 - across) / 2, top=10, bottom=52)
     marks = []
     for i, true in enumerate(classes):
         of = max(1, int((truth == true).sum()))
         y = frame.top + i * side
         marks.append(svg.text(frame.left - 8, y + side / 2 + 4, true, text_anchor="end"))
         marks.append(
-            svg.text(frame.left + (i + 0.5) * side, frame.height - 28, true, text_anchor="middle")
+            svg.text(frame.left + (i + 0.5) * side, frame.y[0] + 18, true, text_anchor="middle")
         )
         for j, said in enumerate(classes):
             n = int(((truth == true) & (guess == said)).sum())
@@ -157,5 +158,6 @@ def confusion(truth: Array, guess: Array) -> Markup:
                         text_anchor="middle",
                     )
                 )
-    name = svg.text(frame.left, frame.height - 8, "predicted class →, true class ↓", "name")
+    legend = "predicted class →, true class ↓"
+    name = svg.text(255, frame.y[0] + 40, legend, "name", text_anchor="middle")
     return frame.chart(*marks, name, label="Confusion matrix")
