@@ -133,6 +133,14 @@ def test_of_many_curves_the_best_stay():
     assert min(t.number for t in shown) == 0
 
 
+def test_a_curve_of_one_step_is_a_dot():
+    """A line of one point would not be seen."""
+    trials = [made.trial(0, 1.0, curve=curve(1.0, 1)), made.trial(1, 1.0, curve=curve(1.0))]
+    drawn = charts.curves(trials, "rmse", None, 1)
+    assert re.findall('d="(M[^"]*)" class="curve (.*?)"', drawn)[0][1] == "complete dot5"
+    assert len(re.findall('class="curve complete"', drawn)) == 1
+
+
 def numbers(trials, now=0.0):
     """The numbers of the trials that each slot trained."""
     return [

@@ -176,10 +176,15 @@ def curves(shown: Sequence[Trial], name: str, won: Trial | None, nth: int) -> Ma
     )
 
     def draw() -> list[Markup]:
-        return [
-            path(svg.line((x(s), y(v)) for s, v in lines[t.number]), f"curve {_kind(t, won)}")
-            for t in order
-        ]
+        found = []
+        for trial in order:
+            points = [(x(s), y(v)) for s, v in lines[trial.number]]
+            class_ = f"curve {_kind(trial, won)}"
+            if len(points) == 1:  # a line of one point is none
+                found.append(path(svg.dots(points), f"{class_} dot5"))
+            else:
+                found.append(path(svg.line(points), class_))
+        return found
 
     marks = svg.clipped(f"clip-{nth}", frame, draw)
     axes = frame.axes(svg.whole(x), y.ticks(), "step")
