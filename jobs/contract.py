@@ -74,6 +74,8 @@ class Claim:
     device: str = ""
     pid: int = 0
     time: float = 0.0
+    submitted: float = 0.0  # when the job was handed to Slurm …
+    began: float = 0.0  # … and when it began; 0 where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,14 @@ class Result:
     attempts: int = 0
     lost: tuple[str, ...] = ()  # how the attempts before ended …
     lost_seconds: float = 0.0  # … and what they took together
+    tries: Sequence[Mapping[str, Any]] = ()  # … and where and when each was: see RunFolder.ended
     started: float | None = None
     seconds: float | None = None
     job: str = ""
     host: str = ""
     device: str = ""
+    submitted: float = 0.0  # of the job, as in its claim
+    began: float = 0.0
 
     @classmethod
     def of_attempt(cls, proposal: Proposal, claim: Claim, state: State, **more: Any) -> "Result":
@@ -131,6 +136,8 @@ class Result:
             job=claim.job,
             host=claim.host,
             device=claim.device,
+            submitted=claim.submitted,
+            began=claim.began,
             **more,
         )
 

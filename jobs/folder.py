@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -12,6 +13,7 @@ from jobs.contract import HOLD, SHARD, Claim, Lost, Proposal, Result, State, Vie
 
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
+_PLACE = ("job", "host", "device", "submitted", "began", "time")  # of a claim
 Record = TypeVar("Record")
 
 
@@ -88,15 +90,24 @@ class RunFolder:
         """The claim of an attempt; None while it cannot be read."""
         return _record(Claim, files.read(self.of(number, "claim", attempt)))
 
-    def losses(self, number: int, attempts: int) -> tuple[str, ...]:
-        """How the first so many attempts at a trial ended, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return tuple(str(found["reason"]) for path in paths if (found := files.read(path)))
+    def ended(self, number: int, attempts: int) -> tuple[dict[str, Any], ...]:
+        """The lost ones of the first so many attempts at a trial: where, when, and why they ended.
 
-    def lost_seconds(self, number: int, attempts: int) -> float:
-        """What the first so many attempts at a trial took, where they are lost."""
-        paths = (self.of(number, "lost", attempt) for attempt in range(1, attempts + 1))
-        return sum(float((files.read(path) or {}).get("seconds", 0.0)) for path in paths)
+        Each has `reason` and `seconds`, and what its claim says: `job`, `host`, `device`,
+        `submitted`, `began`, and its `time`.
+        """
+        found = []
+        for attempt in range(1, attempts + 1):
+            if lost := files.read(self.of(number, "lost", attempt)):
+                claim = files.read(self.of(number, "claim", attempt)) or {}
+                known = {key: claim[key] for key in _PLACE if key in claim}
+                end = {"reason": str(lost["reason"]), "seconds": float(lost.get("seconds", 0.0))}
+                found.append(known | end)
+        return tuple(found)
+
+    def before(self, number: int, attempt: int) -> dict[str, Any]:
+        """What the result of an attempt says of those before it, by the result's fields."""
+        return past(self.ended(number, attempt - 1))
 
     def result(self, number: int) -> Result | None:
         """The outcome of a trial; None while it cannot be read."""
@@ -167,6 +178,16 @@ class RunFolder:
         return frozenset(numbers)
 
 
+def past(tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lost attempts as the fields of a result, or of a trial."""
+    reasons = tuple(each["reason"] for each in tries)
+    return {
+        "tries": tries,
+        "lost": reasons,
+        "lost_seconds": sum(each["seconds"] for each in tries),
+    }
+
+
 def _result(table: Mapping[str, Any]) -> Result:
     result = _record(Result, table)
     assert result is not None  # for mypy: a table gives a record
@@ -177,11 +198,17 @@ def _table(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
+@cache
+def _names(kind: type[Any]) -> frozenset[str]:
+    """The fields of a record; asked once, since 100,000 results are read at a time."""
+    return frozenset(field.name for field in dataclasses.fields(kind))
+
+
 def _record(kind: type[Record], table: Mapping[str, Any] | None) -> Record | None:
     """A record from its JSON table; keys of a newer version are passed over."""
     if table is None:
         return None
-    known = {f.name for f in dataclasses.fields(kind)} & table.keys()  # type: ignore[arg-type]
+    known = _names(kind) & table.keys()  # type: ignore[arg-type]  # a class is hashable
     values = {key: tuple(v) if isinstance(v := table[key], list) else v for key in known}
     if "state" in values:
         values["state"] = State(str(values["state"]))

@@ -117,12 +117,8 @@ def _result(
     attempt: Attempt, proposal: Proposal, started: float, state: State, **more: Any
 ) -> Result:
     times = {"started": started, "seconds": time.time() - started}
-    before = attempt.claim.attempt - 1
-    more |= {
-        "curve": attempt.curve(),
-        "lost": attempt.folder.losses(proposal.number, before),
-        "lost_seconds": attempt.folder.lost_seconds(proposal.number, before),
-    }
+    before = attempt.folder.before(proposal.number, attempt.claim.attempt)
+    more |= {"curve": attempt.curve(), **before}
     return Result.of_attempt(proposal, attempt.claim, state, **times, **more)
 
 

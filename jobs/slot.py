@@ -23,21 +23,27 @@ class Slot:
     device: str
     deadline: float
     began: float = 0.0  # when this job, or this process, began, in seconds since the epoch
+    submitted: float = 0.0  # when it was handed to Slurm; 0 where it was not, or nobody knows
 
     @classmethod
-    def here(cls, submission: str) -> "Slot":
-        """The slot of this process, from Slurm's environment or from the process itself."""
+    def here(cls, submission: str, submitted: float = 0.0) -> "Slot":
+        """The slot of this process, from Slurm's environment or from the process itself.
+
+        `submitted` is when its submission was: what Slurm runs again has waited since its end.
+        """
         env = os.environ
         # A local worker may live in somebody's interactive job: that job is not its own.
         in_slurm = submission.startswith("slurm-")
+        restart = int(env.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0
         return cls(
             job=slurm.own_job() if in_slurm else local_job(os.getpid()),
-            restart=int(env.get("SLURM_RESTART_COUNT", "0")) if in_slurm else 0,
+            restart=restart,
             submission=submission,
             host=env.get("SLURMD_NODENAME", socket.gethostname()) if in_slurm else "localhost",
             device=env.get("CUDA_VISIBLE_DEVICES", ""),
             deadline=slurm.own_end() if "SLURM_JOB_ID" in env else math.inf,
             began=_began(in_slurm),
+            submitted=submitted if in_slurm and not restart else 0.0,
         )
 
     def claim(self, number: int, attempt: int) -> Claim:
@@ -52,6 +58,8 @@ class Slot:
             device=self.device,
             pid=os.getpid(),
             time=time.time(),
+            submitted=self.submitted,
+            began=self.began,
         )
 
 

@@ -14,7 +14,19 @@ from typing import Any, final
 
 from jobs import files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
-from jobs.contract import BY_HAND, END, ENQUEUED, FULL, READY, SEARCH, Claim, Proposal, State, View
+from jobs.contract import (
+    BY_HAND,
+    END,
+    ENQUEUED,
+    FULL,
+    NOTE,
+    READY,
+    SEARCH,
+    Claim,
+    Proposal,
+    State,
+    View,
+)
 from jobs.folder import RunFolder
 from jobs.logs import LOG_TAIL
 from jobs.orders import Orders
@@ -193,6 +205,14 @@ def _prove_device(device: str) -> None:
     torch.zeros(1, device="cuda").sum().item()
 
 
+def _submitted(folder: RunFolder, submission: str) -> float:
+    """When a submission to Slurm was; 0 where it has no note, as a local one has none yet."""
+    if not submission.startswith("slurm-"):
+        return 0.0
+    note = files.patiently(lambda: files.read(folder.jobs / submission / NOTE))
+    return float((note or {}).get("time", 0.0))
+
+
 def work(run: str, submission: str = "") -> None:
     """Train a run's trials in this process; what submitit and the local executor call.
 
@@ -203,7 +223,7 @@ def work(run: str, submission: str = "") -> None:
     files.patiently(lambda: trust.check_run(folder.path))
     os.umask(files.umask(folder.path))
     leaving = Leaving()
-    here = Slot.here(submission)
+    here = Slot.here(submission, _submitted(folder, submission))
     leaving.deadline = here.deadline
     note = folder.jobs / (submission or "inline") / f"{here.host}-{os.getpid()}"
     files.make_folder(note.parent)

@@ -1,6 +1,7 @@
 """Made-up studies and trials for the tests of what is shown of them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -74,6 +75,43 @@ def trials(space, n, seed=0):
         reason = "CUDA out of memory" if state is State.FAIL else ""
         made.append(trial(number, known, state, params=params, reason=reason))
     return made
+
+
+def searched_by(slots, space, n, epochs=10, seed=0):
+    """`n` finished trials in jobs of 20 on so many slots: curves of 3 metrics, lost attempts."""
+    random = np.random.default_rng(seed)
+    ends = [(1.7e9 + 3 * k, 0, f"n{k % 3}") for k in range(slots)]  # of a slot: when, jobs, host
+    found, jobs = [], {}
+    for made_ in trials(space, n + 2, seed)[:n]:
+        k = min(range(slots), key=lambda k: ends[k][0])
+        end, used, host = ends[k]
+        if used % 20 == 0:
+            submitted, began = end + 2, end + 2 + 60 * float(random.exponential())
+            jobs[k] = {"job": f"{len(found)}_{k}", "submitted": submitted, "began": began}
+            end, host = began + 11, f"n{random.integers(3)}"
+        place = {**jobs[k], "host": host, "device": str(k % 2)}
+        more = {}
+        if made_.number % 97 == 50:
+            took = 20 + 40 * float(random.random())
+            lost = {**place, "time": end, "seconds": took, "reason": "PREEMPTED"}
+            more = {"tries": (lost,), "lost": ("PREEMPTED",), "lost_seconds": took, "attempts": 2}
+            end += took
+        seconds = 30 + 60 * float(random.random())
+        value = made_.value if made_.value is not None else 60.0
+        curve = tuple(
+            {
+                "step": i,
+                "rmse": value + 8 * math.exp(-i / 3) + float(random.normal()) / 9,
+                "mae": value / 2 + 1 / (i + 1),
+                "train": value * math.exp(-i / 9),
+                "time": end + i,
+            }
+            for i in range(epochs if made_.state is State.COMPLETE else 3)
+        )
+        given = {"started": end, "seconds": seconds, "curve": curve, **place, **more}
+        found.append(replace(made_, **given))
+        ends[k] = end + seconds, used + 1, host
+    return found
 
 
 def _value(kind, random):

@@ -173,7 +173,7 @@ class Simulation:
         process = SimpleNamespace(
             getpid=lambda: self.world.running.pid, environ={}, umask=lambda mask: None
         )
-        here = SimpleNamespace(here=lambda submission: self.world.running.slot)
+        here = SimpleNamespace(here=lambda *_: self.world.running.slot)
         parts = {
             files: {"os": self.disk, "shutil": self.disk, "secrets": tokens, "time": clock},
             attempt: {"time": clock},

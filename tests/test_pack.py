@@ -91,7 +91,7 @@ def test_the_winners_fresh_models_stay_outside_of_the_bundle(tmp_path):
 def test_thousands_of_trials_become_fewer_than_fifty_files(tmp_path, monkeypatch):
     """A report is among them, and names where its numbers came from."""
     monkeypatch.setattr(home, "SHARD", 1000)
-    monkeypatch.setattr(report, "png", lambda *arguments: b"")
+    monkeypatch.setattr(report, "pictures", lambda *arguments, kinds: {})
     run = finished_run(tmp_path / "run", 2100)
     pack.pack(run)
     report.refresh(Store(run.path))
@@ -103,7 +103,7 @@ def test_thousands_of_trials_become_fewer_than_fifty_files(tmp_path, monkeypatch
 @pytest.mark.parametrize("again", ["pack", "report", "resume", "run"])
 def test_every_command_reads_a_packed_run(tmp_path, monkeypatch, again):
     """As its user types it; the table of the report is the same as before."""
-    monkeypatch.setattr(report, "png", lambda *arguments: b"")
+    monkeypatch.setattr(report, "pictures", lambda *arguments, kinds: {})
     run = finished_run(tmp_path / "run", 4)
     table = run.path / "report" / "bayesian_optimization_results.csv"
     commands = {"pack": pack, "report": report, "resume": resume}

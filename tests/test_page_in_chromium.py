@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
-from tests.test_page import hostile_trials, new_run, page
+from tests.test_page import hostile_trials, large_run, new_run, page
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytestmark = [
@@ -32,6 +33,36 @@ def browser(tmp_path_factory):
     driver.get(copied.as_uri())
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The page of a run with 1,000 trials, and the seconds of a core that it took to build."""
+    path = tmp_path_factory.mktemp("large") / "page.html"
+    run = large_run(path.with_name("run"))
+    began = time.process_time()
+    path.write_text(page(run))
+    return path, time.process_time() - began
+
+
+def test_a_thousand_trials_make_a_small_page_soon(large):
+    """8 parameters, with choices and log scales, and curves of 10 epochs with 3 metrics."""
+    path, seconds = large
+    assert path.read_text().count('<tr id="t') == 1000
+    assert path.stat().st_size < 5e6
+    assert seconds < 10
+
+
+def test_a_thousand_trials_open_in_two_seconds(large, browser):
+    """By the browser's own clock, to the end of its load event; a link finds its row."""
+    before = browser.current_url
+    browser.get(large[0].as_uri())
+    (entry,) = browser.execute_script("return performance.getEntriesByType('navigation')")
+    assert 0 < entry["loadEventEnd"] < 2000
+    browser.execute_script("location.hash = 't700'")
+    top = "return document.querySelector('#t700').getBoundingClientRect().top"
+    assert 0 <= round(browser.execute_script(top)) < 900
+    browser.get(before)
 
 
 def requests(browser):

@@ -13,7 +13,7 @@ from tuner.dependence import dependence
 from tuner.matrix import Scale, scales, text
 from tuner.settings import Confirm
 from tuner.space import Categorical, Float, Int, Space
-from tuner.style import png
+from tuner.style import PNG, SVG, pictures
 
 FIGURES = [plots.process, plots.convergence, matrix.evaluations]
 
@@ -31,7 +31,7 @@ def pixels(content):
 )
 def test_every_figure_can_be_drawn(draw, space, n):
     """With few or many trials and parameters, and without a warning."""
-    content = png(draw, made.study(space), made.trials(space, n))
+    content = pictures(draw, made.study(space), made.trials(space, n))[PNG]
     assert min(pixels(content).shape[:2]) > 150
 
 
@@ -39,8 +39,19 @@ def test_every_figure_can_be_drawn(draw, space, n):
 @pytest.mark.parametrize("draw", FIGURES)
 def test_a_thousand_trials_fit_into_a_figure(draw):
     """No figure grows with the trials."""
-    few, many = (png(draw, made.study(), made.trials(made.SMALL, n)) for n in (30, 1000))
+    few, many = (pictures(draw, made.study(), made.trials(made.SMALL, n))[PNG] for n in (30, 1000))
     assert pixels(many).shape[1] < 1.2 * pixels(few).shape[1]
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_a_figure_is_a_small_svg_too(draw):
+    """Its text is text, and drawn again it has the same bytes; many marks are pixels in it."""
+    given = made.study(made.WIDE), made.trials(made.WIDE, 400)
+    once, again = (pictures(draw, *given, kinds=(PNG, SVG))[SVG] for _ in range(2))
+    assert once == again
+    assert b"<dc:date>" not in once
+    assert b"<text" in once
+    assert len(once) < 2e6
 
 
 def test_only_failures_leave_a_message():

@@ -140,7 +140,8 @@ def test_best_json_names_the_files_of_each_number(finished):
 def test_a_report_has_every_file_of_the_issue(finished):
     """And no draft is left behind."""
     found = files_of(finished[0])
-    assert found.keys() == FIGURES | TABLES
+    vectors = {name.replace(".png", ".svg") for name in FIGURES}
+    assert found.keys() == FIGURES | vectors | TABLES
     text = found["bayesian_optimization_results.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 22
@@ -167,6 +168,14 @@ def test_a_refresh_is_cheap(run):
         "partial_dependence.png",
         "bayesian_optimization_result.pkl",
     }
+
+
+def test_no_svg_is_older_than_its_png(run):
+    """A refresh draws PNGs alone, in half the time: the SVGs of an earlier report go."""
+    old = run.folder.report / "convergence_curve.svg"
+    old.write_text("<svg/>")
+    report.refresh(run)
+    assert not [name for name in files_of(run) if name.endswith(".svg")]
 
 
 def test_a_test_that_failed_is_said_to_have_failed(run):
@@ -222,6 +231,17 @@ def test_a_confirmed_winner_is_reported_by_its_fresh_seeds(confirmed):
     ):
         assert words in told
     assert "No test score" not in told
+
+
+def test_the_page_compares_validation_and_test_of_each_model(confirmed):
+    """A dot a fresh seed; the best baseline's line is in charts of the test part alone."""
+    text = files_of(confirmed[0])["index.html"].decode()
+    assert "Validation over test" in text
+    assert "trial 7: validation 1, test 0.01<" in text
+    assert "trial 9: validation 1.3, test 0.04<" in text
+    history = text[text.index('id="history"') : text.index('id="parameters"')]
+    assert "ridge" not in history
+    assert "The baselines are scored on the test part alone" in history
 
 
 def test_best_json_has_each_seed_and_the_files_it_came_from(confirmed):

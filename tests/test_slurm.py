@@ -84,10 +84,13 @@ def test_sbatch_runs_the_shipped_study_to_its_report(cluster):
     again = [f"confirm:{k}" for k in (0, 0, 1, 1)]
     assert [r["part"] for r in found] == ["search"] * 6 + again + ["test"] * 2
     assert {r["state"] for r in found} == {"COMPLETE"}
+    for r in found:  # what the timeline of slots is drawn from; Slurm's clock has whole seconds
+        assert 0 < r["submitted"] - 1 < r["began"] < r["started"]
     assert_nothing_shared(found)
     assert "gradient boosting" in log.read_text()
     assert "over 2 fresh seeds" in log.read_text()
     assert (run / "report" / "optimization_process.png").stat().st_size > 10_000
+    assert "In the queue a job waited" in (run / "report" / "index.html").read_text()
     assert os.stat(run).st_mode & 0o777 == 0o700
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import itertools
+import json
 import math
 import os
 import signal
@@ -16,7 +17,7 @@ import torch
 from jobs import attempt as attempts
 from jobs import files, outcome, worker
 from jobs.attempt import Attempt, Ending
-from jobs.contract import FULL, Claim, Lost, Proposal, Result, State
+from jobs.contract import FULL, NOTE, Claim, Lost, Proposal, Result, State
 from jobs.folder import RunFolder
 from jobs.orders import Orders
 from jobs.slot import Slot, local_job
@@ -158,6 +159,39 @@ def test_a_job_began_when_slurm_says(tmp_path, monkeypatch):
     assert 0.0 < own < time.time()
     monkeypatch.setenv("SLURM_JOB_START_TIME", "12345")
     assert (Slot.here("slurm-1").began, Slot.here("local-1").began) == (12345.0, own)
+
+
+def test_a_slot_says_when_its_job_was_submitted_and_began(tmp_path, monkeypatch):
+    """Its claims and results keep it, since the folder of a job that ends well goes."""
+    run = make(tmp_path, points=(1.0,))
+    note = run.jobs / "slurm-1" / NOTE
+    note.parent.mkdir()
+    note.write_text(json.dumps({"jobs": 1, "time": 1000.0}))
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "4e9")
+    monkeypatch.setenv("SLURM_JOB_START_TIME", "2000")
+    work(str(run.path), "slurm-1")
+    result = run.result(0)
+    assert (result.submitted, result.began) == (1000.0, 2000.0)
+    monkeypatch.setenv(
+        "SLURM_RESTART_COUNT", "1"
+    )  # it has waited since its last end, not since then
+    assert Slot.here("slurm-1", 1000.0).submitted == 0.0
+    assert Slot.here("local-1", 1000.0).submitted == 0.0
+
+
+def test_a_result_says_where_the_lost_attempts_were(tmp_path):
+    """Their claims are swept with the rest."""
+    run = make(tmp_path, points=(1.0,))
+    run.claim(Claim(0, 1, "7_1", host="n1", device="0", time=50.0, submitted=10.0, began=40.0))
+    run.lose(Lost(0, 1, "NODE_FAIL", by="controller", seconds=5.0))
+    work(str(run.path))
+    (lost,) = run.result(0).tries
+    assert lost == {
+        "job": "7_1", "host": "n1", "device": "0", "submitted": 10.0, "began": 40.0,
+        "time": 50.0, "reason": "NODE_FAIL", "seconds": 5.0,
+    }  # fmt: skip
+    assert (run.result(0).lost, run.result(0).lost_seconds) == (("NODE_FAIL",), 5.0)
 
 
 def test_a_worker_looks_soon_and_then_rarely_for_a_point(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from tuner.confirm import loss, winner
 from tuner.results import searched
 from tuner.space import Categorical, Int, Parameter, Space
 from tuner.study import Study
-from tuner.style import BLUE, GREY, ORANGE, PALE, RED, SHADES, shortened
+from tuner.style import BLUE, GREY, MARKS, ORANGE, PALE, RED, SHADES, shortened
 from tuner.trial import Trial
 
 Array = NDArray[Any]
@@ -150,13 +150,16 @@ def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
     pruned = [i for i, t in enumerate(rows) if t.state is State.PRUNED]
     star = [i for i, t in enumerate(rows) if t is won]
     size = 26 * min(1, 6 / len(shown)) * min(1.0, (60 / (len(rows) + 1)) ** 0.5) + 3
+    many = len(rows) * len(shown) * (len(shown) - 1) / 2 > MARKS
     for i, j, (x, y) in below(len(shown)):
         across, up = (  # (trial,)
             start + shown[k].spread(places[shown[k].name], k) for start, k in ((x, j), (y, i))
         )
-        ax.scatter(across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.7)
-        ax.scatter(across[order], up[order], size, ranks, cmap=SHADES, lw=0)
-        ax.scatter(across[failed], up[failed], size, RED, marker="x", lw=0.8)
+        ax.scatter(
+            across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.7, rasterized=many
+        )
+        ax.scatter(across[order], up[order], size, ranks, cmap=SHADES, lw=0, rasterized=many)
+        ax.scatter(across[failed], up[failed], size, RED, marker="x", lw=0.8, rasterized=many)
         ax.scatter(across[star], up[star], 110, RED, marker="*", ec="white", lw=0.6)
     for i, scale in enumerate(shown):
         x, y = corner(i, i, len(shown))

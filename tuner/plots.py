@@ -14,7 +14,7 @@ from tuner import confirm
 from tuner.confirm import best, loss, winner
 from tuner.results import chosen_epoch, metric, searched
 from tuner.study import Study
-from tuner.style import BLUE, INK, NOTHING, ORANGE, PALE, RED, TOO_FEW, empty, shortened
+from tuner.style import BLUE, INK, MARKS, NOTHING, ORANGE, PALE, RED, TOO_FEW, empty, shortened
 from tuner.trial import Trial
 
 Array = NDArray[Any]
@@ -42,8 +42,9 @@ def process(study: Study, trials: Sequence[Trial]) -> Figure:
     off = complete & ((values < low) | (values > high))
     values = np.clip(values, low, high)
     size = 34 if len(rows) <= _MANY else 14
-    blue: dict[str, Any] = {"s": size, "zorder": 3, "color": BLUE}
-    open_: dict[str, Any] = {"s": size, "zorder": 3, "fc": "none", "ec": ORANGE}
+    many = len(rows) > MARKS
+    blue: dict[str, Any] = {"s": size, "zorder": 3, "color": BLUE, "rasterized": many}
+    open_: dict[str, Any] = {"s": size, "zorder": 3, "rasterized": many, "fc": "none", "ec": ORANGE}
     ax.axvspan(-0.5, study.n_initial - 0.5, color=PALE, lw=0, zorder=0, label="initial points")
     plain = complete & ~off
     ax.scatter(numbers[plain], values[plain], alpha=0.55, lw=0, label="complete", **blue)

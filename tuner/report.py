@@ -26,7 +26,7 @@ from tuner.results import chosen_epoch, csv, metric, minimised, searched, stoppe
 from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import Study
-from tuner.style import png
+from tuner.style import PNG, SVG, pictures
 from tuner.trial import Trial
 from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_out, lines
 
@@ -50,7 +50,7 @@ class Tested:
 def refresh(store: Store) -> None:
     """Write what is cheap: the table, and the figures that need no surrogate."""
     trials = store.trials()
-    _cheap(store, trials)
+    _cheap(store, trials, (PNG,))
     test = Tested(missing="the search goes on")
     _best(store, trials, test)
     _page(store, trials, test)
@@ -59,7 +59,7 @@ def refresh(store: Store) -> None:
 def write(store: Store) -> None:
     """Write the whole report, and print its summary."""
     trials = store.trials()
-    _cheap(store, trials)
+    _cheap(store, trials, (PNG, SVG))
     _surrogate(store, trials)
     test = tested(store, trials)
     _best(store, trials, test)
@@ -141,14 +141,14 @@ def _page(store: Store, trials: Sequence[Trial], test: Tested) -> None:
     _save(store, "index.html", build(store, trials, test, Ledger(store).spent(trials).table()))
 
 
-def _cheap(store: Store, trials: Sequence[Trial]) -> None:
+def _cheap(store: Store, trials: Sequence[Trial], kinds: Sequence[str]) -> None:
     study = store.study
     _save(store, "bayesian_optimization_results.csv", csv(table(study, trials)))
-    _save(store, "optimization_process.png", png(process, study, trials))
-    _save(store, "convergence_curve.png", png(convergence, study, trials))
-    _save(store, "parameter_evaluations.png", png(evaluations, study, trials))
+    _draw(store, "optimization_process", kinds, process, study, trials)
+    _draw(store, "convergence_curve", kinds, convergence, study, trials)
+    _draw(store, "parameter_evaluations", kinds, evaluations, study, trials)
     if confirm.ranking(study, trials):
-        _save(store, "confirmation.png", png(confirming, study, trials))
+        _draw(store, "confirmation", kinds, confirming, study, trials)
 
 
 def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
@@ -160,9 +160,9 @@ def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
         _save(store, "bayesian_optimization_result.pkl", pickle.dumps(result))
     if sum(t.state is State.COMPLETE for t in told) >= _LEAST:
         shares = surrogate.importance(result)
-    _save(store, "parameter_importance.png", png(importance, study, shares, _METHOD))
+    _draw(store, "parameter_importance", (PNG, SVG), importance, study, shares, _METHOD)
     most = sorted(shares, key=lambda name: -shares[name][0])[:_MOST]
-    _save(store, "partial_dependence.png", png(dependence, study, result, most))
+    _draw(store, "partial_dependence", (PNG, SVG), dependence, study, result, most)
 
 
 def tested(store: Store, trials: Sequence[Trial]) -> Tested:
@@ -273,6 +273,14 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _draw(store: Store, name: str, kinds: Sequence[str], *drawing: Any) -> None:
+    """Write a figure's files; an SVG that is not drawn anew would show what was."""
+    for kind, content in pictures(*drawing, kinds=kinds).items():
+        _save(store, f"{name}.{kind}", content)
+    if SVG not in kinds:
+        files.remove([store.folder.report / f"{name}.{SVG}"])
 
 
 def _save(store: Store, name: str, content: bytes) -> None:

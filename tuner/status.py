@@ -34,7 +34,6 @@ def status(store: Store) -> dict[str, Any]:
     search = [trial for trial in trials if trial.part == SEARCH]
     won, again = winner(study, trials), confirmed(study, trials)
     open_ = [trial for trial in trials if not trial.state.finished]
-    lost = [why for trial in open_ for why in store.folder.losses(trial.number, trial.attempts)]
     sign = store.last_sign()
     return {
         "study": study.name,
@@ -59,7 +58,7 @@ def status(store: Store) -> dict[str, Any]:
         "slots": study.jobs.n_workers,
         "jobs": None if sign.get("end") else sign.get("jobs"),
         "failed": Counter(t.reason for t in search if t.state is State.FAIL),
-        "lost": Counter([*lost, *(why for trial in trials for why in trial.lost)]),
+        "lost": Counter(why for trial in trials for why in trial.lost),
         "left_out": black_holes(store.folder),
         "known": (shares := known(study, trials)) and asdict(shares),
         "controller": sign,

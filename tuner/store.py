@@ -12,7 +12,7 @@ from typing import Any, final
 
 from jobs import files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
-from jobs.folder import RunFolder
+from jobs.folder import RunFolder, past
 from tuner import confirm, ours, warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput
@@ -48,6 +48,7 @@ class Store:
         self._results: dict[int, Trial] = {}
         self._proposals: dict[int, Proposal] = {}
         self._claims: dict[int, Claim] = {}
+        self._tries: dict[int, tuple[dict[str, Any], ...]] = {}  # lost attempts of open trials
 
     @property
     def id(self) -> str:
@@ -82,6 +83,7 @@ class Store:
             self._results[result.number] = of_result(result)
             self._proposals.pop(result.number, None)
             self._claims.pop(result.number, None)
+            self._tries.pop(result.number, None)
         found = list(map(known.get, range(view.size)))
         for number in view.proposed - view.finished:
             found[number] = self._open(number, view)
@@ -120,12 +122,10 @@ class Store:
         """End a trial whose attempts are used up; its FAIL is its result."""
         proposal = self.folder.proposal(claim.number)
         if proposal is not None:
-            before = self.folder.losses(claim.number, claim.attempt - 1)
+            before = self.folder.before(claim.number, claim.attempt)
             result = Result.of_attempt(
-                proposal, claim, State.FAIL, reason=reason, lost=before,
-                lost_seconds=self.folder.lost_seconds(claim.number, claim.attempt - 1),
-                started=claim.time, seconds=self._lasted(claim),
-                log=logs.tail(self.folder, claim),
+                proposal, claim, State.FAIL, reason=reason, started=claim.time,
+                seconds=self._lasted(claim), log=logs.tail(self.folder, claim), **before,
             )  # fmt: skip
             self.folder.publish(result)
 
@@ -205,7 +205,10 @@ class Store:
         self._proposals[number] = proposal
         attempts = view.claims.get(number, 0)
         running = self.newest_claim(number, view) if state is State.RUNNING else None
-        lost = self.folder.lost_seconds(number, attempts - (running is not None))
+        ended = attempts - (running is not None)
+        if len(self._tries.get(number, ())) < ended:
+            self._tries[number] = self.folder.ended(number, ended)
+        lost = past(self._tries.get(number, ()))
         return of_proposal(proposal, state, attempts, running, lost)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 # Okabe & Ito (2008): told apart by people with any kind of colour vision.
 BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
 INK, GREY, PALE = "#262626", "#6E6E6E", "#F2F2F2"
+PNG, SVG = "png", "svg"
+MARKS = 10_000  # in a figure, above which its SVG has them as pixels: a browser draws each
 SHADES = "cividis"
 NOTHING = "No trial is complete yet."
 TOO_FEW = "Too few trials are complete to tell which parameters matter."
@@ -35,17 +37,31 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "svg.fonttype": "none",  # text stays text: to be searched, and edited for a paper
+    "svg.hashsalt": "tuner",  # or every drawing would name its parts anew
 }
 
 
-def png(draw: Callable[..., Figure], *arguments: Any) -> bytes:
-    """The figure that `draw(*arguments)` returns, in our style, as the bytes of a PNG."""
-    buffer = io.BytesIO()
+def pictures(
+    draw: Callable[..., Figure], *arguments: Any, kinds: Sequence[str] = (PNG,)
+) -> dict[str, bytes]:
+    """The figure that `draw(*arguments)` returns, in our style, as bytes by the kind of file.
+
+    The same figure has the same bytes at any time.
+    """
+    found = {}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         # a parameter may be named in letters that the font lacks: a box is all it costs
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        draw(*arguments).savefig(buffer, dpi=130, bbox_inches="tight", pad_inches=0.2)
-    return buffer.getvalue()
+        figure = draw(*arguments)
+        for kind in kinds:
+            buffer = io.BytesIO()
+            figure.savefig(
+                buffer, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.2,
+                metadata={"Date": None} if kind == SVG else None,
+            )  # fmt: skip
+            found[kind] = buffer.getvalue()
+    return found
 
 
 def shortened(label: str, length: int = 40) -> str:

@@ -23,11 +23,14 @@ class Trial:
     started: float | None = None
     seconds: float | None = None
     attempts: int = 0
-    lost: tuple[str, ...] = ()  # how the attempts before the last ended, once it is finished
-    lost_seconds: float = 0.0  # what the lost attempts took together
+    lost: tuple[str, ...] = ()  # how the lost attempts ended …
+    lost_seconds: float = 0.0  # … what they took together …
+    tries: Sequence[Mapping[str, Any]] = ()  # … and where and when each was
     host: str = ""
     device: str = ""
     job: str = ""  # Slurm's job id, or the process of a local worker
+    submitted: float = 0.0  # when that was handed to Slurm, and when it began; 0: not known
+    began: float = 0.0
     told: int = 0  # results that the sampler knew when it proposed this …
     pending: int = 0  # … and trials whose results it did not know yet
     origin: str = ""  # "enqueue", or the sampler's name
@@ -57,9 +60,12 @@ def of_result(result: Result) -> Trial:
         attempts=result.attempts,
         lost=result.lost,
         lost_seconds=result.lost_seconds,
+        tries=result.tries,
         host=result.host,
         device=result.device,
         job=result.job,
+        submitted=result.submitted,
+        began=result.began,
         told=result.number - len(result.pending),
         pending=len(result.pending),
         origin=result.origin,
@@ -68,9 +74,9 @@ def of_result(result: Result) -> Trial:
 
 
 def of_proposal(
-    proposal: Proposal, state: State, attempts: int, claim: Claim | None, lost_seconds: float
+    proposal: Proposal, state: State, attempts: int, claim: Claim | None, lost: Mapping[str, Any]
 ) -> Trial:
-    """An unfinished trial, with its claim while it is RUNNING."""
+    """An unfinished trial, with its claim while it is RUNNING; `lost` as a result has it."""
     return Trial(
         number=proposal.number,
         state=state,
@@ -82,7 +88,9 @@ def of_proposal(
         host=claim.host if claim else "",
         device=claim.device if claim else "",
         job=claim.job if claim else "",
-        lost_seconds=lost_seconds,
+        submitted=claim.submitted if claim else 0.0,
+        began=claim.began if claim else 0.0,
+        **lost,
         told=proposal.number - len(proposal.pending),
         pending=len(proposal.pending),
         origin=proposal.origin,

@@ -39,7 +39,7 @@ def build(store: Store, trials: Sequence[Trial], test: "Tested", spent: Mapping[
         **_head(store, trials),
         **_answer(store, trials, test, spent),
         **_asked(store),
-        **_search(store, trials),
+        **_search(store, trials, test, spent),
         **_model(store, trials),
         **_run(store, trials, spent),
         "css": css,
@@ -99,7 +99,7 @@ def _answer(
         "params": [(k, words.value(v)) for k, v in won.params.items()] if won else [],
         "again": again.lines(store, won) if won else (),
         "test_lines": [test.verdict.sentence, *lines] if test.verdict else lines,
-        "test_charts": winner.errs(store, test),
+        "test_charts": winner.errs(store, trials, test),
     }
 
 
@@ -115,8 +115,11 @@ def _asked(store: Store) -> dict[str, Any]:
     return {"asked": asked, "space": rows.space(study), "fixed": fixed}
 
 
-def _search(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
+def _search(
+    store: Store, trials: Sequence[Trial], test: "Tested", spent: Mapping[str, Any]
+) -> dict[str, Any]:
     study = store.study
+    baselines = " The baselines are scored on the test part alone, so they stand there."
     shares = known(study, trials)
     note = [f"{saved}." if (saved := stopped_early(study, trials)) else ""]
     if shares:
@@ -134,6 +137,9 @@ def _search(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
     return {
         "history": charts.history(study, trials),
         "history_note": " ".join(n for n in note if n),
+        "history_legend": "Far outliers stand at the border. A dot leads to its trial's row."
+        + (baselines if test.verdict else ""),
+        "progress": charts.progress(study, trials, spent["unit"]),
         "nothing": NOTHING,
         "curves": drawn,
         "curves_note": f"Every reported metric over its steps; {drawn_of}.",
@@ -174,10 +180,10 @@ def _model(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
         "slices": space.slices(study, trials),
         "pairs": space.pairs(study, trials, names),
         "pairs_note": f"{first.capitalize()}, at most {space.PAIRED} trials. Below the diagonal "
-        "darker is better (rank by value); above it darker was asked later.",
+        "the stronger the blue, the better (rank by value); above it, the later asked.",
         "parallel": space.parallel(study, trials, names),
         "parallel_note": f"{first.capitalize()}; {n} of {complete} complete trials, the best fifth "
-        "darkest. Where a parameter does not apply, the line runs below its axis.",
+        "strongest. Where a parameter does not apply, the line runs below its axis.",
     }
 
 

@@ -1,7 +1,7 @@
-"""Charts of what the trials reached: history, curves, slots, and scores beside each other."""
+"""Charts of what the trials reached: history, the best over time and hours, learning curves."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jobs.contract import State
+from tuner.budget import cost
 from tuner.confirm import winner
 from tuner.page import svg, words
 from tuner.page.svg import Frame, Scale, path
@@ -21,6 +22,8 @@ Array = NDArray[Any]
 CURVES = 150  # learning curves that are drawn one by one
 _BEST = 50  # of them the best ones; the others are spread over the study
 _POINTS = 100  # of a curve
+_FLOOR = 286.0  # the pixel where a failed trial stands: above the axis of the history
+_SPARSE = 100  # trials up to which their dots are large
 KINDS = {State.COMPLETE: "complete", State.PRUNED: "pruned", State.FAIL: "failed"}
 
 
@@ -32,42 +35,86 @@ def history(study: Study, trials: Sequence[Trial]) -> Markup:
     won = winner(study, trials)
     if won is None or not len(known):
         return Markup("")
-    frame = Frame(1040, 330)
+    frame = Frame(1040, 350, bottom=60)
     low, high = fences(known, float(won.value or 0.0))
     x = Scale(-0.5, max(1, rows[-1].number) + 0.5, *frame.x)
     y = svg.padded(low, high, *frame.y)
+    size = 4.5 if len(rows) <= _SPARSE else 3
     marks = [
-        _trial(t, x(t.number), _inside(y, v), t is won) for t, v in zip(rows, values, strict=True)
+        _trial(t, x(t.number), _inside(y, v), 1.5 * size if t is won else size, t is won)
+        for t, v in zip(rows, values, strict=True)
     ]
     best = [
         (x(t.number), _inside(y, b)) for t, b in zip(rows, best_so_far(study, rows), strict=True)
     ]
     steps = svg.stairs([p for p in best if math.isfinite(p[1])])
+    states = {t.state for t in rows}
     entries = [
-        ("complete", "complete"),
-        ("pruned", "pruned"),
-        ("cross failed", "failed"),
-        ("line best", "best so far"),
-        ("won", f"winner: trial {won.number}"),
+        ("cross failed" if s is State.FAIL else k, k) for s, k in KINDS.items() if s in states
     ]
+    entries += [("line best", "best so far"), ("won", f"winner: trial {won.number}")]
     return frame.chart(
         frame.axes(svg.whole(x, 8), y.ticks(), "trial", f"validation {metric(study)}"),
         path(steps, "line best"),
         *marks,
-        svg.key(entries, 612, 323),
+        svg.key(entries, frame.left + 5, frame.height - 8),
         wide=True,
         label=f"Value of each of {len(rows)} trials, and the best so far",
     )
 
 
-def _trial(trial: Trial, x: float, y: float, won: bool) -> Markup:
+def progress(study: Study, trials: Sequence[Trial], unit: str) -> list[tuple[str, Markup]]:
+    """The best value so far over the time since the first trial began, and over hours trained.
+
+    Both advance when a trial ends; hours are those of ended trials with their lost attempts, in
+    the budget's `unit`.
+    """
+    rows = [t for t in searched(trials) if t.state.finished and t.started and t.seconds is not None]
+    rows.sort(key=_end)
+    if not np.isfinite(best_so_far(study, rows)).any():
+        return []
+    began = min(t.started or 0.0 for t in rows)
+    name, size = words.span_unit(_end(rows[-1]) - began)
+    ended = [(_end(t) - began) / size for t in rows]
+    hours = np.cumsum([cost(study.jobs, t, 0.0) for t in rows]).tolist()
+    return [
+        ("Best over time", _over(study, rows, ended, f"{name} since the first trial began")),
+        (f"Best over {unit}", _over(study, rows, hours, f"{unit} of trials that ended")),
+    ]
+
+
+def _end(trial: Trial) -> float:
+    return (trial.started or 0.0) + (trial.seconds or 0.0)
+
+
+def _over(study: Study, rows: Sequence[Trial], at: Sequence[float], name: str) -> Markup:
+    """The best so far over what `at` says of each trial; a dot is a new best, and leads to it."""
+    best = best_so_far(study, rows)
+    better = np.isfinite(best) & np.append(True, best[1:] != best[:-1])
+    frame = Frame(510, 250)
+    x = Scale(0, max(1e-9, at[-1]), *frame.x)
+    y = svg.padded(*fences(best[better], float(best[-1])), *frame.y)
+    points = [(x(a), _inside(y, float(b))) for a, b in zip(at, best, strict=True)]
+    news = np.flatnonzero(better).tolist()
+    marks = [_trial(rows[i], *points[i], 3.5, False) for i in news]
+    steps = svg.stairs([*(points[i] for i in news), points[-1]])
+    axes = frame.axes(x.ticks(), y.ticks(), name, f"best validation {metric(study)} so far")
+    return frame.chart(
+        axes,
+        path(steps, "line best"),
+        svg.group(marks, class_="news"),
+        label=f"Best so far over {name}",
+    )
+
+
+def _trial(trial: Trial, x: float, y: float, size: float, won: bool) -> Markup:
     said = words.number(trial.value, 6) if trial.value is not None else trial.reason
     title = svg.el("title", f"trial {trial.number}: {said}")
     if trial.state is State.FAIL:
-        mark = svg.el("path", title, d=svg.crosses([(x, 290 - 4.0)]), class_="cross failed")
+        mark = svg.el("path", title, d=svg.crosses([(x, _FLOOR)]), class_="cross failed")
     elif math.isfinite(y):
         kind = "won" if won else KINDS[trial.state]
-        mark = svg.el("circle", title, cx=x, cy=y, r=6 if won else 3, class_=kind)
+        mark = svg.el("circle", title, cx=x, cy=y, r=size, class_=kind)
     else:
         return Markup("")
     return svg.el("a", mark, href=f"#t{trial.number}")
@@ -105,7 +152,7 @@ def metrics_of(study: Study, trials: Sequence[Trial]) -> list[str]:
 
 def curves(shown: Sequence[Trial], name: str, won: Trial | None, nth: int) -> Markup:
     """One metric of the shown trials over their steps; the winner on top."""
-    frame = Frame(1040, 330) if nth == 0 else Frame(510, 250)
+    frame = Frame(1040, 330, top=14) if nth == 0 else Frame(510, 240, top=14)
     lines: dict[int, list[tuple[float, float]]] = {}
     for trial in shown:
         points = [
@@ -129,13 +176,18 @@ def curves(shown: Sequence[Trial], name: str, won: Trial | None, nth: int) -> Ma
     )
 
     def draw() -> list[Markup]:
-        return [
-            path(svg.line((x(s), y(v)) for s, v in lines[t.number]), f"curve {_kind(t, won)}")
-            for t in order
-        ]
+        found = []
+        for trial in order:
+            points = [(x(s), y(v)) for s, v in lines[trial.number]]
+            class_ = f"curve {_kind(trial, won)}"
+            if len(points) == 1:  # a line of one point is none
+                found.append(path(svg.dots(points), f"{class_} dot5"))
+            else:
+                found.append(path(svg.line(points), class_))
+        return found
 
     marks = svg.clipped(f"clip-{nth}", frame, draw)
-    axes = frame.axes(svg.whole(x), y.ticks(), "step", name)
+    axes = frame.axes(svg.whole(x), y.ticks(), "step")
     return frame.chart(axes, marks, label=f"{name} over the steps", wide=nth == 0)
 
 
@@ -143,86 +195,3 @@ def _kind(trial: Trial, won: Trial | None) -> str:
     if won is not None and trial.number == won.number:
         return "won"
     return KINDS.get(trial.state, "running")
-
-
-def scores(rows: Mapping[str, tuple[float, float, float]], name: str) -> Markup:
-    """Scores in rows, each a value with its interval; the first row is the tuned model's."""
-    frame = Frame(520, 58 + 30 * len(rows), left=150)
-    ends = [v for row in rows.values() for v in row if math.isfinite(v)]
-    x = svg.padded(min(ends), max(ends), *frame.x, share=0.15)
-    marks = []
-    for i, (label, (value, low, high)) in enumerate(rows.items()):
-        y, kind = frame.top + 15 + 30 * i, "won" if i == 0 else "other"
-        if high > low:
-            marks.append(path(svg.line([(x(low), y), (x(high), y)]), f"line span {kind}"))
-        marks += [
-            svg.el("circle", cx=x(value), cy=y, r=5, class_=kind),
-            svg.text(frame.left - 12, y + 4, words.cut(label, 22), text_anchor="end"),
-            svg.text(x(value), y - 9, words.number(value), "small", text_anchor="middle"),
-        ]
-    return frame.chart(frame.axes(x.ticks(), [], name), *marks, label=f"{name} beside each other")
-
-
-def residuals(truth: Array, guess: Array) -> Markup:
-    """Forecast over truth, both (n,), thinned to 1,500 points, with the line of no error."""
-    frame = Frame(510, 360)
-    every = -(-len(truth) // 1500)
-    low, high = float(min(truth.min(), guess.min())), float(max(truth.max(), guess.max()))
-    x, y = svg.padded(low, high, *frame.x), svg.padded(low, high, *frame.y)
-    points = [
-        (x(float(a)), y(float(b))) for a, b in zip(truth[::every], guess[::every], strict=True)
-    ]
-    level = path(svg.line([(x(low), y(low)), (x(high), y(high))]), "line level")
-    axes = frame.axes(x.ticks(), y.ticks(), "truth", "forecast")
-    return frame.chart(
-        axes, path(svg.dots(points), "dot3 faint"), level, label="Forecast over truth"
-    )
-
-
-def histogram(miss: Array) -> Markup:
-    """How far forecasts (n,) are off, without the outermost percent."""
-    frame = Frame(510, 360)
-    low, high = (float(q) for q in np.quantile(miss, [0.005, 0.995]))
-    least = 1e-3 * (float(abs(miss).max()) or 1.0)  # of the range: all may be off by the same
-    counts, edges = np.histogram(miss, bins=40, range=(low - least, high + least))
-    x, y = (
-        Scale(float(edges[0]), float(edges[-1]), *frame.x),
-        Scale(0, float(counts.max() or 1), *frame.y),
-    )
-    bars = "".join(
-        svg.box(x(float(a)), y(float(n)), x(float(b)) - x(float(a)) - 1, y(0) - y(float(n)))
-        for n, a, b in zip(counts, edges[:-1], edges[1:], strict=True)
-    )
-    axes = frame.axes(x.ticks(), svg.whole(y), "forecast − truth", "windows")
-    return frame.chart(axes, path(bars, "bar"), label="Histogram of the residuals")
-
-
-def confusion(truth: Array, guess: Array) -> Markup:
-    """Windows by true and predicted class; shades are shares of the true class."""
-    classes = np.unique(np.concatenate([truth, guess]))[:20]
-    side = min(46.0, 420 / len(classes))
-    frame = Frame(90 + side * len(classes), 60 + side * len(classes), left=60)
-    marks = []
-    for i, true in enumerate(classes):
-        of = max(1, int((truth == true).sum()))
-        y = frame.top + i * side
-        marks.append(svg.text(frame.left - 8, y + side / 2 + 4, true, text_anchor="end"))
-        marks.append(
-            svg.text(frame.left + (i + 0.5) * side, frame.height - 28, true, text_anchor="middle")
-        )
-        for j, said in enumerate(classes):
-            n = int(((truth == true) & (guess == said)).sum())
-            x, shade = frame.left + j * side, round(8 * n / of)
-            marks.append(path(svg.box(x, y, side - 1, side - 1), f"q{shade}"))
-            if n:
-                marks.append(
-                    svg.text(
-                        x + side / 2,
-                        y + side / 2 + 4,
-                        n,
-                        "over" if shade > 4 else "",
-                        text_anchor="middle",
-                    )
-                )
-    name = svg.text(frame.left, frame.height - 8, "predicted class →, true class ↓", "name")
-    return frame.chart(*marks, name, label="Confusion matrix")

@@ -134,7 +134,7 @@ def space(study: Study) -> list[tuple[str, str, str, str]]:
 def _range(kind: Parameter) -> str:
     if isinstance(kind, Categorical):
         return words.listing(words.value(choice) for choice in kind.choices)
-    step = f", step {words.number(kind.step)}" if kind.step else ""
+    step = f", step {words.number(kind.step)}" if kind.step not in (None, 1) else ""
     return f"{words.number(kind.low)} … {words.number(kind.high)}{step}"
 
 

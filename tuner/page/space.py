@@ -24,13 +24,15 @@ LINES = 300  # trials in parallel coordinates
 PAIRED = 1000  # trials in the cells of pairs
 MOST = 8  # parameters that have a row in the matrix, or an axis
 FEW = 5  # complete trials below which pairs and lines say nothing
+_SEAM = 0.5  # pixels by which cells overlap, or the ground would shine through between them
+_LEFT, _WIDE = 116, 918  # pixels beside the matrix of pairs, and across it
 MAPS = 4  # parameters each two of which have a map of what to expect
 
 
 def importance(shares: Mapping[str, tuple[float, float]]) -> Markup:
     """Bars of each parameter's share with its standard error, the largest first."""
     ranked = sorted(shares.items(), key=lambda item: -item[1][0])
-    frame = Frame(1040, 40 + 26 * len(ranked), left=190, bottom=26)
+    frame = Frame(1040, 20 + 26 * len(ranked), left=190, top=8)
     x = Scale(0, max(0.01, *(m + e for m, e in shares.values())) * 1.1, *frame.x)
     marks = []
     for i, (name, (share, error)) in enumerate(ranked):
@@ -54,7 +56,7 @@ def dependence(study: Study, result: Any, names: Sequence[str]) -> list[tuple[st
     index = [dimension.name for dimension in result.space.dimensions].index
     found = []
     for scale, curve in zip(shown, curves, strict=True):
-        frame = Frame(330, 200)
+        frame = Frame(330, 190, top=12, bottom=24)
         x, y = Scale(0, 1, *frame.x), svg.padded(float(low), float(high), *frame.y)
         points = [(x(p), y(v)) for p, v in zip(scale.place(scale.grid(16)), curve, strict=True)]
         at = x(float(scale.place([best[index(scale.name)]])[0]))
@@ -83,13 +85,14 @@ def maps(study: Study, result: Any, names: Sequence[str]) -> list[tuple[str, Mar
 
 
 def _map(a: Places, b: Places, shades: Array) -> Markup:
-    frame = Frame(330, 260)
+    frame = Frame(330, 250, top=12, bottom=24)
     x, y, steps = Scale(0, 1, *frame.x), Scale(0, 1, *frame.y), [""] * 9
     across, up = _edges(a), _edges(b)
     for i, row in enumerate(shades.round().astype(int)):
         for j, shade in enumerate(row):
-            left, low = x(across[i]), y(up[j])
-            steps[shade] += svg.box(left, y(up[j + 1]), x(across[i + 1]) - left, low - y(up[j + 1]))
+            left, top = x(across[i]), y(up[j + 1])
+            wide, high = x(across[i + 1]) - left, y(up[j]) - top
+            steps[shade] += svg.box(left, top, wide + _SEAM, high + _SEAM)
     cells = [path(step, f"q{shade} crisp") for shade, step in enumerate(steps)]
     axes = frame.axes(_ticks(a, x), _ticks(b, y))
     return frame.chart(axes, *cells, label=f"Dependence on {a.name} and {b.name}")
@@ -106,7 +109,7 @@ def slices(study: Study, trials: Sequence[Trial]) -> list[tuple[str, Markup]]:
     values = np.clip(values, low, high)
     found = []
     for k, scale in enumerate(_in_order(study, list(study.space.parameters))):
-        frame = Frame(330, 200)
+        frame = Frame(330, 190, top=12, bottom=24)
         x, y = Scale(0, 1, *frame.x), svg.padded(low, high, *frame.y)
         places = scale.spread(scale.place([t.params.get(scale.name) for t in rows]), k)
         points = [
@@ -114,7 +117,7 @@ def slices(study: Study, trials: Sequence[Trial]) -> list[tuple[str, Markup]]:
             for p, v, t in zip(places, values, rows, strict=True)
             if math.isfinite(p)
         ]
-        plain = path(svg.dots((a, b) for a, b, _ in points), "faint dot5")
+        plain = path(svg.dots((a, b) for a, b, _ in points), f"faint {_size(len(rows))}")
         star = path(svg.dots((a, b) for a, b, best in points if best), "won dot10")
         axes = frame.axes(_ticks(scale, x), y.ticks(4))
         found.append(
@@ -130,7 +133,7 @@ def pairs(study: Study, trials: Sequence[Trial], names: Sequence[str]) -> Markup
     shown = _in_order(study, names[:MOST])
     if len(rows) < FEW or len(shown) < 2:
         return Markup("")
-    n, side = len(shown), 950 / len(shown)
+    n, side = len(shown), _WIDE / len(shown)
     ranks = np.argsort(np.argsort([loss(study, t) for t in rows]))
     classes = {"rank": 4 - 5 * ranks // len(rows), "asked": 5 * np.arange(len(rows)) // len(rows)}
     places = [
@@ -143,24 +146,26 @@ def pairs(study: Study, trials: Sequence[Trial], names: Sequence[str]) -> Markup
     ]
     labels = [
         svg.text(
-            80 + (i + 0.5) * side,
-            990,
-            words.cut(s.name, int(side / 6.5)),
+            _LEFT + (i + 0.5) * side,
+            _WIDE + 28,
+            words.cut(s.name, int(side / 7.5)),
             "name",
             text_anchor="middle",
         )
         for i, s in enumerate(shown)
     ]
     beside = [
-        svg.text(72, 20 + (i + 0.5) * side, words.cut(s.name, 12), "name", text_anchor="end")
+        svg.text(_LEFT - 8, 20 + (i + 0.5) * side, words.cut(s.name, 14), "name", text_anchor="end")
         for i, s in enumerate(shown)
     ]
-    return Frame(1040, 1000).chart(*marks, *labels, *beside, label="Pairs of parameters", wide=True)
+    return Frame(1040, _WIDE + 40).chart(
+        *marks, *labels, *beside, label="Pairs of parameters", wide=True
+    )
 
 
 def _cell(places: Sequence[Array], at: tuple[int, int], side: float, classes: Array) -> Markup:
     i, j = at
-    left, top, size = 80 + j * side, 15 + i * side, side - 6
+    left, top, size = _LEFT + j * side, 10 + i * side, side - 6
     back = path(svg.box(left, top, size, size), "cell")
     if i == j:
         known = places[i][np.isfinite(places[i])]
@@ -187,7 +192,7 @@ def _cell(places: Sequence[Array], at: tuple[int, int], side: float, classes: Ar
                     strict=True,
                 )
             ),
-            f"r{c} dot4",
+            f"r{c} {_size(len(classes))}",
         )
         for c in range(5)
     ]
@@ -205,7 +210,7 @@ def parallel(study: Study, trials: Sequence[Trial], names: Sequence[str]) -> Mar
     best, others = rows[-LINES // 3 :], rows[: -LINES // 3]
     rows = others[:: -(-len(others) // (2 * LINES // 3)) or 1] + best
     shown = _in_order(study, names[:MOST])
-    frame = Frame(1040, 360, left=60, right=70, top=34)
+    frame = Frame(1040, 350, left=60, right=70, top=34, bottom=30)
     values = np.array([value_of(study, t) for t in rows])
     low, high = fences(values, float(values[-1]))
     y, unit = svg.padded(low, high, *frame.y), Scale(0, 1, *frame.y)
@@ -233,6 +238,11 @@ def _axis(x: float, frame: Frame, name: str, ticks: Sequence[tuple[float, str]])
             svg.text(x, 18, name, "name", text_anchor="middle"),
         ]
     )
+
+
+def _size(n: int) -> str:
+    """The class of dots of which there are so many."""
+    return "dot8" if n <= 50 else "dot5" if n <= 300 else "dot3"
 
 
 def _in_order(study: Study, names: Sequence[str]) -> list[Places]:

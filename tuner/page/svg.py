@@ -13,7 +13,7 @@ from tuner.page.words import number, visible
 
 Point = tuple[float, float]
 _TICKS = 5
-_CHARACTER = 6.2  # pixels of a letter, about, at the size of a label
+_CHARACTER = 7.0  # pixels of a letter, about, at the size of a label
 
 
 def el(name: str, *children: object, **attributes: object) -> Markup:
@@ -137,7 +137,7 @@ class Frame:
     height: float = 300
     left: float = 56
     right: float = 16
-    top: float = 14
+    top: float = 26
     bottom: float = 40
 
     @property
@@ -164,9 +164,9 @@ class Frame:
         beside = [text(left - 7, at + 3.5, label, text_anchor="end") for at, label in y]
         names = [
             text((left + right) / 2, low + 33, x_name, "name", text_anchor="middle"),
-            text(left - 7, self.top - 4, y_name, "name", text_anchor="start")
+            text(left - 7, self.top - 10, y_name, "name", text_anchor="start")
             if not y
-            else text(0, self.top - 2, y_name, "name"),
+            else text(0, self.top - 12, y_name, "name"),
         ]
         base = path(f"M{_short(left)} {_short(low)}H{_short(right)}", "base")
         return group([path(lines, "grid"), base, *below, *beside, *names], class_="axes")

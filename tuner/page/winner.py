@@ -10,17 +10,17 @@ from markupsafe import Markup
 
 from jobs import files
 from tuner import confirm, confirmation, worth
-from tuner.page import charts, words
+from tuner.page import tested, words
 from tuner.results import metric
 from tuner.store import Store
 from tuner.trial import Trial
-from tuner.verdict import TUNED
+from tuner.verdict import TUNED, Verdict
 
 if TYPE_CHECKING:
     from tuner.report import Tested
 
 Facts = list[tuple[str, tuple[str, str]]]
-Charts = list[tuple[str, Markup]]
+Charts = list[tuple[str, str, Markup]]  # title, note, chart
 
 
 def facts(store: Store, trials: Sequence[Trial], test: "Tested", spent: str, unit: str) -> Facts:
@@ -31,11 +31,10 @@ def facts(store: Store, trials: Sequence[Trial], test: "Tested", spent: str, uni
     if won is None:
         found.append(("–", (f"best validation {metric(study)}", "no trial is complete yet")))
     elif again := confirm.confirmed(study, trials):
-        error = f" ± {words.number(again.error, 2)}" if math.isfinite(again.error) else ""
         seeds = words.count(len(again.values), "fresh seed")
         found.append(
             (
-                f"{words.number(again.mean, 5)}{error}",
+                words.uncertain(again.mean, again.error),
                 (f"validation {metric(study)}", f"trial {won.number}, over {seeds}"),
             )
         )
@@ -92,10 +91,11 @@ def confirmed(store: Store, trials: Sequence[Trial]) -> list[tuple[str, str, str
     ]
 
 
-def errs(store: Store, test: "Tested") -> Charts:
+def errs(store: Store, trials: Sequence[Trial], test: "Tested") -> Charts:
     """How the winner errs on the test part, beside the baselines."""
     found: Charts = []
     if verdict := test.verdict:
+        each = [scores[verdict.metric] for scores in verdict.seeds]
         ends = verdict.interval
         rows = {TUNED: (ends.value, ends.low, ends.high)}
         rows |= {
@@ -103,19 +103,42 @@ def errs(store: Store, test: "Tested") -> Charts:
         }
         found.append(
             (
-                f"Test {verdict.metric}, the tuned model's with its 95 % interval",
-                charts.scores(rows, verdict.metric),
+                f"Test {verdict.metric} beside the baselines'",
+                "The bar is the tuned model's 95 % interval, faint dots are its seeds. "
+                "Dashed: the best baseline.",
+                tested.scores(rows, verdict.metric, _rival(verdict)[1], each),
             )
         )
+        found += _agreement(store, trials, verdict)
         found += _forecast(store, verdict.number)
     if left := test.left_out:
-        for group, score in left.winner.items():
-            rivals = {name: scores[group] for name, scores in left.rivals.items()}
-            rows = {TUNED: (score, math.nan, math.nan)} | {
-                n: (s, math.nan, math.nan) for n, s in rivals.items()
-            }
-            found.append((f"Accuracy on {group}, left out", charts.scores(rows, "accuracy")))
+        note = "Of the group in the row, by models that were trained on all others."
+        found.append(("Accuracy, group by group", note, tested.groups(left.winner, left.rivals)))
     return found
+
+
+def _rival(verdict: Verdict) -> tuple[str, float]:
+    """The best baseline by its test value."""
+    sign = -1 if verdict.metric == "accuracy" else 1
+    values = {name: rival.metrics[verdict.metric] for name, rival in verdict.rivals.items()}
+    return min(values.items(), key=lambda item: sign * item[1])
+
+
+def _agreement(store: Store, trials: Sequence[Trial], verdict: Verdict) -> Charts:
+    """Whether validation told what the test part said; nothing for a single model."""
+    of: dict[int | None, Trial] = {t.number: t for t in trials}
+    pairs = []
+    for number, scores in zip(verdict.numbers, verdict.seeds, strict=True):
+        model = of.get(of[number].of)
+        if model is not None and model.value is not None:
+            pairs.append((model.number, model.value, scores[verdict.metric]))
+    if len(pairs) < 2:
+        return []
+    level = verdict.metric == metric(store.study)
+    chart = tested.agreement(pairs, _rival(verdict), verdict.metric, level)
+    line = "; on the dashed line both are equal" if level else ""
+    note = f"A dot is one of the winner's models{line}. Amber: the best baseline's test score."
+    return [("Validation over test", note, chart)]
 
 
 def _forecast(store: Store, number: int) -> Charts:
@@ -125,11 +148,11 @@ def _forecast(store: Store, number: int) -> Charts:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         truth, guess = arrays["truth"], arrays["prediction"]
     if np.issubdtype(truth.dtype, np.integer):
-        return [("Confusion matrix (test windows)", charts.confusion(truth, guess))]
+        return [("Confusion matrix", "Windows of the test part.", tested.confusion(truth, guess))]
     miss = guess - truth
     mean, deviation = (words.number(float(each), 3) for each in (miss.mean(), miss.std()))
-    said = f"Residuals: mean {mean}, deviation {deviation}"
+    said = f"Their mean is {mean}, their deviation {deviation}; without the outermost percent."
     return [
-        ("Forecast over truth (test windows)", charts.residuals(truth, guess)),
-        (said, charts.histogram(miss)),
+        ("Forecast over truth", "Windows of the test part.", tested.residuals(truth, guess)),
+        ("Residuals", said, tested.histogram(miss)),
     ]

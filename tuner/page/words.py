@@ -51,9 +51,12 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def signed(value: float) -> str:
-    """A number with its sign."""
-    return ("+" if value > 0 else "") + number(value, 3)
+def uncertain(value: float, error: float) -> str:
+    """A number with as many decimals as its error has with two digits; alone where it has none."""
+    if not math.isfinite(error) or not 1e-6 < error < 1e4:
+        return number(value, 5)
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}".replace("-", "−")
 
 
 def value(given: Any) -> str:
