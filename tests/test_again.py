@@ -103,8 +103,7 @@ def test_the_winner_is_trained_again_to_the_same_value(tmp_path, monkeypatch):
     best = tuner.load_best(run)
     command = [sys.executable, "-m", "tuner.report", run]
     told = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    job = f"sbatch slurm/controller.sh {run}/report/best.toml"
-    assert f"Train the winner again: {job}" in told.stdout
+    assert f"Train the winner again: python -m tuner.run {run}/report/best.toml" in told.stdout
     line = json.loads((run / "report" / "best.json").read_text())["train_again"][1]
     words = [*line.split(), "--folder", tmp_path / "again"]
     assert words[:3] == ["python", "-m", "tuner.run"]

@@ -1,11 +1,12 @@
 """The winner as a study file of its own: what trains it once more, with the seed that it had."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+import tomli_w
 
 from tuner.space import BadInput
 from tuner.store import Store
@@ -14,7 +15,6 @@ from tuner.trial import Trial
 
 NAME = "best.toml"
 _LONGEST = 64 - len("-123456789")  # of a study's name, with a trial's number behind it
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def lines(store: Store, won: Trial) -> tuple[str, ...]:
@@ -52,50 +52,15 @@ def _alone(study: Study, won: Trial) -> dict[str, Any]:
 
 
 def toml(table: Mapping[str, Any]) -> str:
-    """A table as TOML, which has no null: what is None is left out, and so is an empty table.
-
-    Its values are strings, numbers, true and false, lists and tables, as a study has them.
-    """
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    points = {key: table[key] for key in table if _is_points(table[key])}
-    rest = {key: table[key] for key in table if key not in tables and key not in points}
-    parts = [_pairs(rest)]
-    parts += [f"[[{_key(key)}]]\n{_pairs(point)}" for key in points for point in points[key]]
-    parts += [f"[{_key(key)}]\n{_pairs(value)}" for key, value in tables.items() if value]
-    return "\n".join(parts)
+    """A table as TOML, which has no null: what is None is left out, and so is an empty table."""
+    return tomli_w.dumps({key: value for key, value in _said(table).items() if value != {}})
 
 
-def _pairs(table: Mapping[str, Any]) -> str:
-    kept = {key: value for key, value in table.items() if value is not None}
-    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in kept.items())
-
-
-def _value(value: Any) -> str:
+def _said(value: Any) -> Any:
+    """The same without what is None."""
     if isinstance(value, Mapping):
-        kept = {key: item for key, item in value.items() if item is not None}
-        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in kept.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value)
-
-
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
-
-
-def _text(text: str) -> str:
-    """As JSON has it, which TOML reads, but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _is_points(value: Any) -> bool:
-    if not value or not isinstance(value, (list, tuple)):
-        return False
-    return all(isinstance(item, Mapping) for item in value)
+        return {key: _said(item) for key, item in value.items() if item is not None}
+    return [_said(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _one_line(text: str) -> str:

@@ -98,7 +98,8 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     if test.missing:
         text.append(f"No test score: {test.missing}.")
     text += looks.lines(store.path, trials)
-    text += [f"Train the winner again: {line}" for line in again.lines(store, won)[:1]]
+    if ways := again.lines(store, won):
+        text.append(f"Train the winner again: {ways[study.jobs.executor == 'local']}")
     return [*text, *_spending(store, trials), _figures(store)]
 
 
