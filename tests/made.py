@@ -12,9 +12,9 @@ from tuner.trial import Trial
 
 SMALL = {
     "learning_rate": Float(1e-4, 1e-2, log=True),
-    "units": Int(16, 128, step=16),
+    "lstm_units": Int(16, 128, step=16),
     "optimizer": Categorical(("adam", "sgd")),
-    "momentum": Float(0.0, 0.99, when={"optimizer": "sgd"}),
+    "weight_decay": Float(0.0, 0.99, when={"optimizer": "sgd"}),
 }
 WIDE = {
     "a_very_long_name_of_a_parameter_for_the_first_convolution": Int(16, 64),
@@ -48,7 +48,7 @@ def study(space=SMALL, **changes):
 def trial(number, value=None, state=State.COMPLETE, **changes):
     """A finished trial; without params, some that suit its number."""
     given = {
-        "params": {"learning_rate": 1e-3, "units": 32, "optimizer": "adam"},
+        "params": {"learning_rate": 1e-3, "lstm_units": 32, "optimizer": "adam"},
         "started": 1.7e9 + 60 * number,
         "seconds": 90.0,
         "attempts": 1,

@@ -42,7 +42,7 @@ def test_the_file_is_the_winner_alone(tmp_path):
     changes = {"gpu_hours": 5.0, "name": "n" * 64, "pruner": {"name": "none"}, "seed": 7}
     run = store.create(made.study(**changes), tmp_path / "a run")
     publish(run, made.trial(0, 2.0))
-    params = {"learning_rate": 1e-4, "units": 64, "optimizer": "sgd", "momentum": 0.5}
+    params = {"learning_rate": 1e-4, "lstm_units": 64, "optimizer": "sgd", "weight_decay": 0.5}
     publish(run, made.trial(1, 1.0, params=params, seed=11))
     report.refresh(run)
     path = run.folder.report / "best.toml"

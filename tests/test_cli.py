@@ -31,7 +31,7 @@ def test_every_command_is_listed():
     runnable = {
         f"tuner.{path.stem}"
         for path in (REPOSITORY / "tuner").glob("[!_]*.py")
-        if "__main__" in path.read_text()
+        if 'if __name__ == "__main__"' in path.read_text()
     }
     assert set(MODULES) == runnable
 

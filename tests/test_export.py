@@ -98,10 +98,10 @@ def test_optuna_reads_its_own_study(run, tmp_path):
     kinds = {name: d for t in study.trials for name, d in t.distributions.items()}
     assert kinds["learning_rate"] == optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)
     assert kinds["grid"] == optuna.distributions.FloatDistribution(0.1, 0.5, step=0.1)
-    assert kinds["units"] == optuna.distributions.IntDistribution(16, 128, step=16)
+    assert kinds["lstm_units"] == optuna.distributions.IntDistribution(16, 128, step=16)
     assert kinds["hidden"] == optuna.distributions.IntDistribution(16, 1024, log=True)
     assert kinds["leaky"] == optuna.distributions.CategoricalDistribution((True, False))
-    assert {"momentum" in t.params for t in study.trials} == {True, False}
+    assert {"weight_decay" in t.params for t in study.trials} == {True, False}
 
 
 @pytest.mark.slow
@@ -110,8 +110,8 @@ def test_optuna_can_go_on_with_it(run, tmp_path):
     url = f"sqlite:///{tmp_path / 'go on.db'}"
     export(run, url)
     study = optuna.load_study(study_name="made", storage=url)
-    point = study.ask({"units": optuna.distributions.IntDistribution(16, 128, step=16)})
-    assert 16 <= point.params["units"] <= 128
+    point = study.ask({"lstm_units": optuna.distributions.IntDistribution(16, 128, step=16)})
+    assert 16 <= point.params["lstm_units"] <= 128
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ DTYPES = {
     "params_learning_rate": "float64",
     "params_units": "Int64",
     "params_optimizer": "category",
-    "params_momentum": "float64",
+    "params_weight_decay": "float64",
     "datetime_start": "datetime64[ns, UTC]",
     "datetime_complete": "datetime64[ns, UTC]",
     "duration": "timedelta64[ns]",
@@ -92,7 +92,7 @@ def test_values_are_those_of_the_results(run):
             assert row["datetime_complete"] - row["datetime_start"] == row["duration"]
         else:
             assert pd.isna(row["duration"])
-    assert frame["params_momentum"].isna().any()
+    assert frame["params_weight_decay"].isna().any()
     assert list(frame["state"].cat.categories) == [str(state) for state in State]
 
 

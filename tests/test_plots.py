@@ -215,16 +215,16 @@ def known(n, sign=1.0):
 
 def _value(params):
     rate = np.log10(params["learning_rate"]) + 3  # −1 … 1
-    return 10 + 4 * rate**2 + ((params["units"] - 16) / 112) ** 2
+    return 10 + 4 * rate**2 + ((params["lstm_units"] - 16) / 112) ** 2
 
 
 def test_known_importances_are_recovered():
     """The learning rate matters most, then the units; what does nothing has no share."""
     result = surrogate.to_result(made.study().space, known(50), 0)
     shares = surrogate.importance(result)
-    assert sorted(shares, key=lambda name: -shares[name][0])[:2] == ["learning_rate", "units"]
+    assert sorted(shares, key=lambda name: -shares[name][0])[:2] == ["learning_rate", "lstm_units"]
     assert shares["learning_rate"][0] > 0.8
-    assert shares["momentum"][0] < 0.02
+    assert shares["weight_decay"][0] < 0.02
 
 
 @pytest.mark.filterwarnings("error")
@@ -233,7 +233,7 @@ def test_dependence_is_in_the_studys_direction_and_units():
     study = made.study(direction="maximize")
     told = results.minimised(study, known(50, sign=-1.0))
     result = surrogate.to_result(study.space, told, 0)
-    figure = dependence(study, result, ["learning_rate", "units"])
+    figure = dependence(study, result, ["learning_rate", "lstm_units"])
     curve = figure.axes[0].lines[0]
     top = curve.get_xdata()[np.argmax(curve.get_ydata())]
     assert top == pytest.approx(0.5, abs=0.1)

@@ -57,9 +57,9 @@ def test_the_table_has_iteration_and_loss_then_the_parameters_in_file_order():
         "iteration",
         "loss",
         "learning_rate",
-        "units",
+        "lstm_units",
         "optimizer",
-        "momentum",
+        "weight_decay",
     ]
     assert frame["iteration"].tolist() == [0, 1]
     assert frame["loss"][0] == 2.0

@@ -28,7 +28,11 @@ def falling(n, last=0.0, sign=1.0):
 
 def point(i):
     """A point of the small space."""
-    return {"learning_rate": 1e-4 * (1 + i % 90), "units": 16 * (1 + i % 8), "optimizer": "adam"}
+    return {
+        "learning_rate": 1e-4 * (1 + i % 90),
+        "lstm_units": 16 * (1 + i % 8),
+        "optimizer": "adam",
+    }
 
 
 def again(trials, values, of=0):
