@@ -22,7 +22,7 @@ DTYPES = {
     "state": "category",
     "value": "float64",
     "params_learning_rate": "float64",
-    "params_units": "Int64",
+    "params_lstm_units": "Int64",
     "params_optimizer": "category",
     "params_weight_decay": "float64",
     "datetime_start": "datetime64[ns, UTC]",
