@@ -283,3 +283,12 @@ def test_a_line_breaks_where_there_is_no_value():
 def test_what_turns_words_around_is_marked():
     """The directions of Unicode would reorder the cell beside it."""
     assert words.visible("a\u202eb\x00") == "a\ufffdb\ufffd"
+
+
+def test_a_pruner_that_was_off_saved_nothing(tmp_path):
+    """The page says why, and no epochs that were saved."""
+    run = new_run(tmp_path / "run", [made.trial(0, 1.0)], made.SMALL, pruner={"name": "asha"})
+    run.sign_of_life({"pruner_off": "3 epochs are too few"})
+    text = page(run)
+    assert "No trial was pruned: 3 epochs are too few." in text
+    assert "Stopped early" not in text

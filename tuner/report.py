@@ -76,10 +76,8 @@ def summary(store: Store, trials: Sequence[Trial], test: Tested) -> list[str]:
     text += store.warm.lines
     failures = Counter(t.reason for t in searched(trials) if t.state is State.FAIL)
     text += [f"  {n} × {reason}" for reason, n in failures.most_common(3)]
-    if off := store.last_sign().get("pruner_off"):
-        text.append(f"No trial was pruned: {off}.")
-    elif saved := stopped_early(study, trials):
-        text.append(saved)
+    if saved := stopped_early(study, trials, store.last_sign().get("pruner_off")):
+        text.append(f"{saved}.")
     if won is None:
         return [*text, "No trial is complete yet.", *_spending(store, trials), _figures(store)]
     if shares := known(study, trials):

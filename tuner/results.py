@@ -45,11 +45,14 @@ def chosen_epoch(study: Study, trial: Trial) -> Mapping[str, float]:
     return min(epochs, key=lambda epoch: sign * epoch[name], default={})
 
 
-def stopped_early(study: Study, trials: Sequence[Trial]) -> str:
+def stopped_early(study: Study, trials: Sequence[Trial], off: str | None = None) -> str:
     """What early stopping saved, in words; empty where every trial was to go to its end.
 
+    `off` is why there was no pruner, as the controller's sign says it.
     Epochs that an attempt repeated because the one before was lost are not counted.
     """
+    if off:
+        return f"No trial was pruned: {off}"
     known = rungs.fixed(study.to_table())
     most, patience = known.get("epochs"), known.get("patience", 0)
     if not isinstance(most, int) or (study.pruner.get("name", "none") == "none" and not patience):

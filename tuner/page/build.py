@@ -121,7 +121,8 @@ def _search(
     study = store.study
     baselines = " The baselines are scored on the test part alone, so they stand there."
     shares = known(study, trials)
-    note = [f"{saved}." if (saved := stopped_early(study, trials)) else ""]
+    saved = stopped_early(study, trials, store.last_sign().get("pruner_off"))
+    note = [f"{saved}." if saved else ""]
     if shares:
         note.append(
             f"The sampler knew {shares.when_asked:.0%} of the earlier results when it asked for a"
