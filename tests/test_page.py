@@ -287,7 +287,8 @@ def test_what_turns_words_around_is_marked():
 
 def test_a_pruner_that_was_off_saved_nothing(tmp_path):
     """The page says why, and no epochs that were saved."""
-    run = new_run(tmp_path / "run", [made.trial(0, 1.0)], made.SMALL, pruner={"name": "asha"})
+    more = {"pruner": {"name": "asha"}, "fixed": {"metric": "rmse", "epochs": 6}}
+    run = new_run(tmp_path / "run", [made.trial(0, 1.0)], made.SMALL, **more)
     run.sign_of_life({"pruner_off": "3 epochs are too few"})
     text = page(run)
     assert "No trial was pruned: 3 epochs are too few." in text
