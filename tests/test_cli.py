@@ -76,7 +76,7 @@ def test_no_command_shows_a_colour(tmp_path):
             ("tuner.run", "s.toml"),
             ("tuner.status", "runs/s"),
             ("tuner.report", "runs/s"),
-            ("tuner.steer", "runs/s", "show", "0"),
+            ("tuner.status", "runs/s", "0"),
             ("tuner.run", "gone.toml"),
         )
     ]

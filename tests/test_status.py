@@ -14,8 +14,8 @@ from jobs.contract import Claim, Lost, Proposal, State
 from jobs.executor import Inline
 from tests.manyresults import digested_run
 from tests.test_controller import drive, make
+from tuner import detail, live, steer
 from tuner import drive as drives
-from tuner import live
 from tuner.controller import Controller
 from tuner.settings import Jobs
 from tuner.status import status, text, watch
@@ -200,3 +200,33 @@ def test_an_errors_text_commands_no_terminal(tmp_path, more):
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "red" in said
     assert "\x1b" not in said
+
+
+def told(run, number):
+    """What is shown of one trial."""
+    return detail.text(json.loads(json.dumps(detail.detail(run, number), allow_nan=False)))
+
+
+def test_a_trial_is_shown_with_its_point_its_log_and_how_to_train_it_again(tmp_path):
+    """One that failed, one that runs, one that is complete."""
+    run = make(tmp_path, train="tests.functions:diverging", n_trials=8)
+    drive(run)
+    failed = next(t for t in run.trials() if t.state is State.FAIL)
+    shown = told(run, failed.number)
+    assert f"trial {failed.number} (search) is FAIL: the value is nan" in shown
+    assert f"x  {failed.params['x']}" in shown
+    assert f"python -m tuner.steer {run.path} again {failed.number}" in shown
+    steer.try_(run, {"x": 0.5})
+    run.folder.claim(Claim(8, 1, "job", submission="local-1"))
+    log = run.folder.jobs / "local-1" / "log.txt"
+    files.make_folder(log.parent)
+    log.write_text("epoch 1\nepoch 2\n")
+    assert "epoch 2" in told(run, 8)
+    assert "trial 8 (search) is RUNNING" in told(run, 8)
+    files.append(run.folder.of(8, "metrics", 1), {"step": 0, "mse": 1.0})
+    assert "1 epoch, attempt 1" in told(run, 8)
+    command = [sys.executable, "-m", "tuner.status", str(run.path)]
+    shown = subprocess.run([*command, "8"], capture_output=True, text=True, check=True).stdout
+    assert "epoch 2" in shown
+    gone = subprocess.run([*command, "9"], capture_output=True, text=True, check=False)
+    assert (gone.returncode, "has no trial 9; it has 0 … 8" in gone.stderr) == (2, True)

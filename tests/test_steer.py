@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from jobs import files
 from jobs.contract import Claim, State
 from jobs.executor import Inline
 from jobs.reasons import CANCELLED
@@ -150,24 +149,6 @@ def test_three_trials_that_were_cancelled_first_do_not_stop_a_study(tmp_path):
     assert drive(run).finished
 
 
-def test_a_trial_is_shown_with_its_point_its_log_and_how_to_train_it_again(tmp_path):
-    """One that failed, one that runs, one that is complete."""
-    run = make(tmp_path, train="tests.functions:diverging", n_trials=8)
-    drive(run)
-    failed = next(t for t in run.trials() if t.state is State.FAIL)
-    shown = steer.show(run, failed.number)
-    assert f"trial {failed.number} is FAIL: the value is nan" in shown
-    assert f"x  {failed.params['x']}" in shown
-    assert f"python -m tuner.steer {run.path} again {failed.number}" in shown
-    steer.try_(run, {"x": 0.5})
-    run.folder.claim(Claim(8, 1, "job", submission="local-1"))
-    log = run.folder.jobs / "local-1" / "log.txt"
-    files.make_folder(log.parent)
-    log.write_text("epoch 1\nepoch 2\n")
-    assert "epoch 2" in steer.show(run, 8)
-    assert "trial 8 is RUNNING" in steer.show(run, 8)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -199,7 +180,7 @@ def test_the_command_does_it(tmp_path):
     """As a user types it."""
     run = make(tmp_path)
     command = [sys.executable, "-m", "tuner.steer", str(run.path)]
-    for words in (["try", "x=0.5"], ["again", "0"], ["cancel", "1"], ["show", "1"], ["pause"]):
+    for words in (["try", "x=0.5"], ["again", "0"], ["cancel", "1"], ["pause"]):
         answer = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
     states = [(t.params["x"], t.state) for t in run.trials()]

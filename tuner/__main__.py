@@ -5,7 +5,8 @@ python -m tuner.doctor jobs/pm25.toml  whether a study will run, before a GPU-ho
 python -m tuner.run jobs/pm25.toml     start a study, or go on with the run it began
 python -m tuner.resume runs/pm25       go on with a run, whatever ended it
 python -m tuner.status runs/pm25       what runs, what failed and why, the best so far
-python -m tuner.steer runs/pm25 pause  pause a run, try a point, cancel or show a trial
+python -m tuner.status runs/pm25 37    one trial: its point, its end, the tail of its log
+python -m tuner.steer runs/pm25 pause  pause a run, try a point, cancel a trial, raise a limit
 python -m tuner.report runs/pm25       figures, tables and the winner's test score, at any time
 python -m tuner.compare runs/a runs/b  several runs beside each other, in a table and one page
 python -m tuner.export runs/pm25 pm25.parquet   trials for other tools: Parquet, CSV, Optuna

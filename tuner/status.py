@@ -14,7 +14,7 @@ from typing import Any
 from jobs import files, trust
 from jobs.contract import SEARCH, State
 from jobs.submissions import black_holes
-from tuner import cli, live
+from tuner import cli, detail, live
 from tuner.budget import LOST, Past, held_lines, spent, spent_lines
 from tuner.confirm import confirmed, progress, winner
 from tuner.drive import ALIVE_WITHIN, resume_line
@@ -23,7 +23,7 @@ from tuner.page.words import visible
 from tuner.store import Store
 from tuner.units import duration
 
-_EXAMPLE = "runs/pm25 --watch"
+_EXAMPLES = ("runs/pm25 --watch", "runs/pm25 37")
 _WATCH_EVERY = 5.0  # seconds: a screen asks for one listing and the files of running trials
 _CLEAR = "\x1b[H\x1b[J"  # cursor home, and all behind it away
 
@@ -166,9 +166,10 @@ def condition(store: Store, sign: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    """Show how a run is doing, at any time and from any host."""
-    parser = cli.parser("status", main.__doc__, _EXAMPLE)
+    """Show how a run, or one trial of it, is doing, at any time and from any host."""
+    parser = cli.parser("status", main.__doc__, *_EXAMPLES)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
+    parser.add_argument("trial", type=int, nargs="?", help="only this one, with its log's end")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     arguments = cli.parse(parser)
@@ -176,10 +177,12 @@ def main() -> None:
         store = Store(arguments.run.absolute(), trust.check_reader)
 
         def look() -> str:
-            found = status(store)
+            one = arguments.trial is not None
+            found = detail.detail(store, arguments.trial) if one else status(store)
             if arguments.json:
                 return json.dumps(found, indent=2, allow_nan=False)
-            return str(visible(text(found)))  # an error's text may hold a terminal's commands
+            words = detail.text(found) if one else text(found)
+            return str(visible(words))  # an error's text may hold a terminal's commands
 
         watch(look) if arguments.watch else print(look())
 

@@ -1,4 +1,4 @@
-"""`python -m tuner.steer RUN …`: pause a run, try a point, give one up, or look at one.
+"""`python -m tuner.steer RUN …`: pause a run, try a point, give one up, or raise a limit.
 
 Each is one file that the controller and the workers find at their next look: it does not matter
 whether they run, on which host, or who comes first.
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import logs
 from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
 from tuner import cli
+from tuner.detail import numbered
 from tuner.drive import PAUSED, resume_line
 from tuner.space import BadInput
 from tuner.store import Store, change
@@ -25,7 +25,6 @@ _EXAMPLES = (
     "runs/pm25 try learning_rate=1e-3 batch_size=64 …",
     "runs/pm25 again 37",
     "runs/pm25 cancel 37",
-    "runs/pm25 show 37",
     "runs/pm25 set n_trials=80 gpu_hours=300",
 )
 _WHILE_AT_WORK = ("n_trials", "gpu_hours", "jobs.n_workers", "confirm.top", "confirm.seeds")
@@ -80,41 +79,12 @@ def set_(run: Store, settings: Sequence[str]) -> str:
     return f"the run has {wanted.n_trials} trials{hours}, {workers} now{_if_ended(run)}"
 
 
-def show(run: Store, number: int) -> str:
-    """A trial's point, how it ended, the end of its log, and how to train it again."""
-    trial = _trial(run, number)
-    result = run.folder.result(number) if trial.state.finished else None
-    claim = None if result else _claim(run, trial)
-    log = result.log if result else logs.tail(run.folder, claim) if claim else ""
-    value = "" if trial.value is None else f" with {trial.value:.6g}"
-    why = f": {trial.reason}" if trial.reason else ""
-    width = max(map(len, trial.params), default=0)
-    return "\n".join(
-        [
-            f"trial {number} is {trial.state}{value}{why}",
-            *(f"  {name:<{width}}  {value}" for name, value in trial.params.items()),
-            f"  {len(trial.curve)} epochs, attempt {max(1, trial.attempts)}, seed {trial.seed}",
-            *(f"  an attempt ended before: {reason}" for reason in trial.lost),
-            *(["", *log.rstrip().splitlines()] if log.strip() else []),
-            f"to train it again: python -m tuner.steer {run.path} again {number}",
-        ]
-    )
-
-
-def _claim(run: Store, trial: Trial) -> Claim | None:
-    running = trial.state is State.RUNNING
-    return run.newest_claim(trial.number, run.view()) if running else None
-
-
 def _trial(run: Store, number: int) -> Trial:
-    trials = run.trials()
-    if not 0 <= number < len(trials):
-        known = f"it has 0 … {len(trials) - 1}" if trials else "it has none yet"
-        raise BadInput("", f"has no trial {number}", known)
-    if trials[number].part != SEARCH:
-        of = trials[number].of
-        raise BadInput("", f"trained trial {number} for the report", f"its point is trial {of}'s")
-    return trials[number]
+    trial = numbered(run, number)
+    if trial.part != SEARCH:
+        problem = f"trained trial {number} for the report"
+        raise BadInput("", problem, f"its point is trial {trial.of}'s")
+    return trial
 
 
 def _if_ended(run: Store) -> str:
@@ -130,7 +100,7 @@ def _point(words: Sequence[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Pause a run, try a point, give a trial up, raise a limit, or show one, at work or not."""
+    """Pause a run, try a point, give a trial up, or raise a limit, at work or not."""
     parser = cli.parser("steer", main.__doc__, *_EXAMPLES)
     parser.add_argument("run", type=Path, help="the run's folder, such as runs/pm25")
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
@@ -142,7 +112,6 @@ def main() -> None:
     for name, help_ in (
         ("again", "train a trial's point once more"),
         ("cancel", "give a trial up"),
-        ("show", "a trial's point, its end, and its log's"),
     ):
         what.add_parser(name, help=help_).add_argument("number", type=int, metavar="TRIAL")
     given = cli.parse(parser)
@@ -155,7 +124,7 @@ def main() -> None:
         elif given.what == "set":
             print(set_(run, given.settings))
         else:
-            print({"again": again, "cancel": cancel, "show": show}[given.what](run, given.number))
+            print({"again": again, "cancel": cancel}[given.what](run, given.number))
 
 
 if __name__ == "__main__":
