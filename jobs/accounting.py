@@ -46,7 +46,7 @@ class Account:
         if time.monotonic() >= self._ask_at:
             rows = slurm.accounted(self.name, since - _EARLIER)
             self._ask_at = time.monotonic() + _ASK_RARELY
-            if rows is not None:
+            if rows:  # of a colleague's jobs, and of purged ones, sacct says nothing
                 self._rows, self._heard = rows, time.monotonic()
         return None if self._rows is None else self._bill(self._rows)
 

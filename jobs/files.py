@@ -46,6 +46,16 @@ def umask(run: Path) -> int:
     return 0o027 if mode & stat.S_ISGID and mode & stat.S_IRGRP else PRIVATE
 
 
+@contextmanager
+def masked(run: Path) -> Iterator[None]:
+    """Let what this process writes meanwhile be its owner's alone to read, or a run's group's."""
+    before = os.umask(umask(run))
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def close(folder: Path) -> None:
     """Let nobody else into a folder that somebody made with another umask."""
     os.chmod(folder, 0o700)
@@ -54,15 +64,26 @@ def close(folder: Path) -> None:
 def open_to(folder: Path, group: int) -> None:
     """Let a group read a folder and all that is or will be in it; raises OSError.
 
-    The bit of the group makes what comes later the group's as well.
+    The bit of the group makes what comes later the group's as well, so once is enough.
     """
+    if _is_open_to(folder, group):
+        return
     for where, _, held in os.walk(folder, topdown=False):  # the door is opened last
-        for name in held:
-            with suppress(FileNotFoundError):
-                os.chown(os.path.join(where, name), -1, group, follow_symlinks=False)
-                os.chmod(os.path.join(where, name), 0o640)
-        os.chown(where, -1, group)
-        os.chmod(where, 0o2750)
+        with suppress(FileNotFoundError):  # it lives: what has ended is tidied meanwhile
+            for name in held:
+                _give(os.path.join(where, name), group, 0o640)
+            _give(where, group, 0o2750)
+
+
+def _is_open_to(folder: Path, group: int) -> bool:
+    info = os.stat(folder)
+    return info.st_gid == group and stat.S_IMODE(info.st_mode) == 0o2750
+
+
+def _give(path: str, group: int, mode: int) -> None:
+    with suppress(FileNotFoundError):
+        os.chown(path, -1, group, follow_symlinks=False)
+        os.chmod(path, mode)
 
 
 def write_once(path: Path, record: Mapping[str, Any]) -> bool:

@@ -33,10 +33,12 @@ class RunFolder:
         self._full_numbers: set[int] = set()
 
     def make(self) -> None:
-        """Make the folders of a new run."""
+        """Make the folders of a new run; an older one's stay as open, or closed, as they are."""
+        new = not files.names(self.path)
         for folder in (self.path, self.open, self.done, self.jobs, self.weights, self.report):
             files.make_folder(folder)
-        files.close(self.path)
+        if new:
+            files.close(self.path)
 
     def look(self) -> View:
         """The live state of the run.

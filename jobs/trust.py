@@ -71,7 +71,7 @@ def check_reader(path: Path) -> None:
 
 
 def group_id(name: str) -> int | None:
-    """The number of a group of this user's; None where there is none, or where others are in it."""
+    """The number of a group that this user is in; None where there is none."""
     try:
         found = grp.getgrnam(name).gr_gid
     except KeyError:

@@ -115,6 +115,7 @@ class Worker:
 
     def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""
+        os.umask(files.umask(self.folder.path))  # the run may have been given to a group since
         empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
             held = files.patiently(self.folder.held)  # the budget does not reach for these

@@ -1,5 +1,6 @@
 """What a study may set or search, and whether it makes sense; imports nothing heavy."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -48,7 +49,8 @@ _OF_TASK: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "regression": {"model": ("cnn_lstm",), "metric": ("mse", "rmse", "mae")},
     "classification": {"model": ("fusion",), "metric": ("accuracy",)},
 }
-_MAY_BE_ZERO = ("patience", "bins", "weight_decay", "dropout", "dropout_rate")
+_SHARES = ("dropout", "dropout_rate")
+_MAY_BE_ZERO = ("patience", "bins", "weight_decay", *_SHARES)
 
 
 @final
@@ -78,12 +80,14 @@ def checked(params: Mapping[str, Any], task: str) -> dict[str, Any]:
 def _problem(key: str, value: Any, default: Any) -> str:
     """Why a value cannot take the place of its default, or an empty string."""
     if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "is neither true nor false"
+        return "" if value in (0, 1) else "is neither true nor false"
     if not isinstance(default, (int, float)):
         return ""
     kind, noun = (int, "whole number") if isinstance(default, int) else ((int, float), "number")
     least = "at least 0" if key in _MAY_BE_ZERO else "above 0"
+    if key in _SHARES:
+        least = "from 0 to below 1"
     right = isinstance(value, kind) and not isinstance(value, bool)
     if right and (value > 0 or (value == 0 and key in _MAY_BE_ZERO)):
-        return ""
+        return "" if value < (1 if key in _SHARES else math.inf) else f"is no {noun} {least}"
     return f"is no {noun} {least}"

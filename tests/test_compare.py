@@ -65,6 +65,13 @@ def command(*arguments):
 
 
 @pytest.mark.fast
+def test_a_seed_counts_once():
+    """Two runs with one seed are no two searches."""
+    twice = [entry(f"run-{i}", [3.0, 1.0], seed=seed) for i, seed in enumerate((1, 1, 2))]
+    (group,) = beside.groups(twice)
+    assert len(group.finals(again=False)) == 2
+
+
 def test_seeds_of_one_setting_are_one_group():
     """Another sampler, space or pruner is another; n_trials is not."""
     runs = [

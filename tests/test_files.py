@@ -157,6 +157,24 @@ def test_files_are_for_their_owner_alone_to_write(tmp_path):
     assert modes == {"run": 0o750, "a.json": 0o640, "b.jsonl": 0o640, "c.pt": 0o640}
 
 
+def test_what_is_tidied_while_a_run_is_opened_is_no_error(tmp_path, monkeypatch):
+    """A run at work loses folders of ended jobs at any moment."""
+    files.make_folder(tmp_path / "run" / "gone")
+    files.make_folder(tmp_path / "run" / "stays")
+    real = os.walk
+
+    def walk(folder, topdown):
+        for where, inside, held in real(folder, topdown=topdown):
+            if where.endswith("gone"):
+                os.rmdir(where)
+            yield where, inside, [*held, "gone.json"]
+
+    monkeypatch.setattr(os, "walk", walk)
+    files.open_to(tmp_path / "run", os.getgid())
+    assert (tmp_path / "run").stat().st_mode & 0o7777 == 0o2750
+    assert (tmp_path / "run" / "stays").stat().st_mode & 0o7777 == 0o2750
+
+
 def test_patience_outlasts_a_full_disk_but_no_other_error(tmp_path, monkeypatch):
     """A full disk is waited for; a missing folder is not."""
     monkeypatch.setattr(files.time, "sleep", lambda seconds: None)

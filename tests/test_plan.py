@@ -78,6 +78,15 @@ def test_the_stock_is_topped_up_as_trials_end():
     assert (todo.propose, todo.submit) == (1, 0)
 
 
+def test_fewer_workers_that_were_asked_for_get_the_points():
+    """With twice as many at work nothing is proposed until the surplus has left."""
+    many = Slots(8, frozenset())
+    assert decide(study(), trials(complete=2, running=8), many).propose == 0
+    assert decide(study(), trials(complete=5, running=5), many).propose == 0
+    assert decide(study(), trials(complete=10), many).propose == 4
+    assert decide(study(), trials(complete=6, running=4), Slots(4, frozenset())).propose == 1
+
+
 def test_queued_jobs_count_as_slots():
     """Jobs in the queue are adopted, not submitted again."""
     todo = decide(study(), trials(waiting=5), Slots(3, frozenset()))

@@ -254,6 +254,7 @@ def parts(value):
 @pytest.mark.parametrize(("more", "words"), [
     ({"fixed": {"a": {"b": [1, object()]}}}, r"fixed\.a\.b\[1\]: a value of type object cannot"),
     ({"fixed": {"a": float("nan")}}, r"fixed\.a: nan is no number"),
+    ({"gpu_hours": float("inf")}, r"gpu_hours: inf is no number"),
     ({"fixed": {1: 2}}, "fixed: 1 will not do for a name"),
     ({"fixed": {"a": {1, 2}}}, r"fixed\.a: a value of type set cannot"),
     ({"fixed": 3}, "fixed: is no table"),

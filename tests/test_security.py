@@ -27,7 +27,7 @@ from tests.test_study import GOOD
 from tests.test_worker import _signals, attempt_at, make  # noqa: F401
 from tuner import pack, report, resume, run, status, store, study
 from tuner.filetrials import FileTrials
-from tuner.space import BadInput
+from tuner.space import BadInput, Float
 from tuner.store import Store
 
 
@@ -281,7 +281,8 @@ def lab(users):
 
 def shared_run(alice, group, **more):
     """A run of Alice's whose study names a group, with one trial that is done."""
-    wanted = made.study(train="tests.functions:quadratic", n_trials=1, group=group, **more)
+    space = {"x": Float(0.0, 1.0)}
+    wanted = made.study(space, train="tests.functions:quadratic", n_trials=1, group=group, **more)
     run = store.create(wanted, alice.home / "run")
     os.umask(files.umask(run.path))  # as our commands have it
     drive(run)
@@ -310,6 +311,30 @@ def test_a_colleague_in_the_group_may_look_and_nobody_else_may(users, lab, monke
         assert "ask " in refused(status.main, monkeypatch, capsys, run.path)
 
 
+@pytest.mark.slow
+def test_a_run_that_the_command_began_is_the_groups_from_its_first_file(users, lab, tmp_path):
+    """Of `tuner.run` and its workers; a second one, and FileTrials, leave it open."""
+    alice, mallory = users
+    path = alice.home / "shared.toml"
+    path.write_text(f"{GOOD.strip()}\n".replace("direction", f'group = "{lab}"\ndirection', 1))
+    os.chown(path, alice.uid, alice.gid)
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HOME": str(alice.home)}
+    for _ in range(2):
+        with alice.acting():
+            subprocess.run(
+                [sys.executable, "-m", "tuner.run", path, "--folder", alice.home / "run"],
+                check=True, capture_output=True, cwd=alice.home, env=env,
+            )  # fmt: skip
+        run = alice.home / "run"
+        closed = [p for p in run.rglob("*") if p.is_file() and not p.stat().st_mode & 0o040]
+        assert [p.name for p in closed if p.suffix != ".lock"] == []
+    with alice.acting():
+        RunFolder(run).make()  # as FileTrials does
+    assert run.stat().st_mode & 0o7777 == 0o2750
+    with mallory.acting():
+        assert status.status(Store(run, trust.check_reader))["state"] == "finished"
+
+
 def test_a_run_is_shared_later_and_closed_again(users, lab):
     """What is there already is opened too; without the key it is its owner's alone."""
     alice, _ = users
@@ -321,6 +346,11 @@ def test_a_run_is_shared_later_and_closed_again(users, lab):
         store.create(dataclasses.replace(run.study, group=lab), run.path)
         assert (result.stat().st_gid, result.stat().st_mode & 0o777) == (alice.groups[0], 0o640)
         assert run.path.stat().st_mode & 0o7777 == 0o2750
+        late = run.path / "open" / "late.json"
+        late.write_text("{}")
+        late.chmod(0o600)
+        store.create(dataclasses.replace(run.study, group=lab), run.path)  # asks one file
+        assert late.stat().st_mode & 0o777 == 0o600
         store.create(run.study, run.path)
         assert run.path.stat().st_mode & 0o7777 == 0o700
 

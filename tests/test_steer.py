@@ -1,5 +1,6 @@
 """`python -m tuner.steer`: a hand on a run, whether it is at work or not."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from tuner.controller import Controller
 from tuner.settings import Jobs
 from tuner.space import BadInput
 from tuner.status import status
-from tuner.store import Store
+from tuner.store import Store, change
 
 pytestmark = pytest.mark.fast
 
@@ -83,12 +84,35 @@ def test_limits_are_raised_under_a_controller_that_is_at_work(tmp_path):
     controller.tick()
     assert run.view().size == 2
     said = steer.set_(Store(run.path), ["n_trials=5", "jobs.n_workers=4", "gpu_hours=0.5"])
-    assert said == "the run has 5 trials, 0.5 hours, 4 workers now"
+    assert said.startswith(
+        "the run has n_trials=5, jobs.n_workers=4, gpu_hours=0.5; the study file"
+    )
     status_ = controller.tick()
     assert status_.spent is not None
     assert controller.study.jobs.n_workers == 4
     assert drive(run).finished
     assert len(run.trials()) == 5
+
+
+def test_two_hands_that_set_limits_lose_neither(tmp_path):
+    """Each reads what the other has written."""
+    run = make(tmp_path)
+    first, second = Store(run.path), Store(run.path)
+    steer.set_(first, ["n_trials=80"])
+    steer.set_(second, ["gpu_hours=300"])
+    now = Store(run.path).study
+    assert (now.n_trials, now.gpu_hours) == (80, 300)
+
+
+def test_what_is_no_limit_waits_for_the_next_controller(tmp_path):
+    """Another pruner or executor under a living one would be half of each."""
+    run = make(tmp_path, jobs=Jobs(n_workers=2, lost_after=5.0))
+    other = Store(run.path).study
+    jobs = dataclasses.replace(other.jobs, n_workers=3, lost_after=50.0, executor="slurm")
+    change(run.path, dataclasses.replace(other, jobs=jobs, n_trials=9))
+    run.reread()
+    assert (run.study.n_trials, run.study.jobs.n_workers) == (9, 3)
+    assert (run.study.jobs.lost_after, run.study.jobs.executor) == (5.0, "local")
 
 
 @pytest.mark.slow

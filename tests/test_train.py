@@ -362,7 +362,9 @@ def test_a_stopped_report_ends_the_trial():
         {"batch_size": "64"},
         {"batch_size": 0},
         {"learning_rate": float("nan")},
-        {"residual": 1},
+        {"residual": 2},
+        {"dropout": 1.0},
+        {"learning_rate": float("inf")},
         {"precision": "fp16"},
         {"model": "fusion"},
     ],
@@ -371,6 +373,11 @@ def test_a_parameter_that_makes_no_sense_or_that_nobody_reads_is_refused(wrong):
     """A typing error would otherwise be tuned for days."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         checked(wrong, "regression")
+
+
+def test_what_older_studies_wrote_is_taken():
+    """hyperopt's habit: 0 and 1 for no and yes."""
+    assert checked({"residual": 1, "dropout": 0}, "regression")["residual"] == 1
 
 
 def test_the_known_options_are_the_models_own():

@@ -47,6 +47,7 @@ class Entry:
     spent: Mapping[str, Any]
     data_hash: str = ""
     test: Test | None = None
+    id: str = ""  # the run's own, which a copy of it has too
 
     @property
     def best(self) -> Trial | None:
@@ -99,8 +100,10 @@ class Group:
         return f"{self.name} ({n} seeds)" if n > 1 else self.name
 
     def finals(self, again: bool) -> list[float]:
-        """What its runs reached, of those that reached anything."""
-        return [v for e in self.entries if math.isfinite(v := e.final(again))]
+        """What its runs reached, of those that reached anything; of two with one seed the first."""
+        by_seed = {e.study.seed: e for e in reversed(self.entries)}
+        found = [e for e in self.entries if by_seed[e.study.seed] is e]
+        return [v for e in found if math.isfinite(v := e.final(again))]
 
 
 @dataclass(frozen=True, slots=True)

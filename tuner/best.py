@@ -177,7 +177,7 @@ def load_best(run: str | Path, seed: int = 0) -> Best:
     for test in _tests(trials, models[seed]):
         if store.folder.kept(test.number).name in held:
             number = test.number
-    again = f"python -m tuner.run {store.folder.report / 'best.toml'}"
+    again = f"python -m tuner.steer {store.path} again {won.number}"
     mean, weights = found.mean if found else None, store.folder.kept(number)
     return Best(study, won.number, won.value, won.params, mean, number, weights, again)
 

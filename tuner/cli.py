@@ -34,20 +34,10 @@ def parse(given: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 @contextmanager
-def private(run: Path) -> Iterator[None]:
-    """What this process writes meanwhile only its owner can read, or the group of a shared run."""
-    before = os.umask(files.umask(run))
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-@contextmanager
 def guarded(path: Path) -> Iterator[None]:
     """Turn bad or untrusted input into one line on stderr and exit code 2; writes are private."""
     try:
-        with private(path):
+        with files.masked(path):
             yield
     except BadInput as error:
         where = f"{path}: {error.key}" if error.key else str(path)
@@ -55,4 +45,8 @@ def guarded(path: Path) -> Iterator[None]:
         raise SystemExit(BAD_INPUT) from None
     except Untrusted as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except PermissionError as error:
+        closed = error.filename or path
+        print(f"error: {closed}: is not open to you; ask its owner", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None

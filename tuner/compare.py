@@ -26,6 +26,7 @@ def read(path: Path, names: Sequence[str]) -> Entry:
     trials = store.trials()
     short = path.resolve().name
     return Entry(
+        id=store.id,
         name=str(path) if short in names else short,
         study=store.study,
         trials=trials,
@@ -112,7 +113,10 @@ def _read_all(paths: Sequence[Path]) -> list[Entry]:
         with cli.guarded(path):
             if path.resolve() in [other.resolve() for other in paths[:i]]:
                 raise BadInput("", "is named twice", "name each run once")
-            entries.append(read(path, [entry.name for entry in entries]))
+            entry = read(path, [entry.name for entry in entries])
+            if same := [other.name for other in entries if other.id == entry.id]:
+                raise BadInput("", f"is the same run as {same[0]}, or its copy", "leave one out")
+            entries.append(entry)
             check(entries[0], entries[-1])
     return entries
 

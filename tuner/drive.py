@@ -1,6 +1,7 @@
 """From a run's folder to its end: the executor, the loop around the ticks, Ctrl-C, the report."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from jobs import container, files, scratch, slurm, trust
+from jobs.contract import SEARCH, State
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
 from tuner.figures import Figures
@@ -92,7 +94,6 @@ def go_on(store: Store, executor: Executor, once: bool = False) -> None:
 
     Raises StudyFailed, and KeyboardInterrupt when the run was left so that it can go on.
     """
-    os.umask(files.umask(store.path))
     with alone(store) as only:
         if not only:
             sign = store.last_sign()
@@ -137,6 +138,7 @@ def _loop(
     figures = Figures(store)
     with Progress(store.study, sys.stderr) as progress:
         while True:
+            os.umask(files.umask(store.path))  # somebody may have named a group
             status = files.patiently(controller.tick)  # a full disk is waited for
             progress.study = store.study  # somebody may have raised n_trials
             progress.show(status)
@@ -168,6 +170,15 @@ def _loop(
         _wait(lambda: not (slots := executor.slots()) or not slots.workers, _FAREWELL)
         executor.tidy()
         files.remove_folder(store.path / scratch.FOLDER)
+        _refuse_nothing(store, status)
+
+
+def _refuse_nothing(store: Store, status: Status) -> None:
+    """Raise StudyFailed where a search has ended, and every trial of it has failed."""
+    search = [trial for trial in status.trials if trial.part == SEARCH]
+    if search and all(trial.state is State.FAIL for trial in search):
+        why = f"all {len(search)} trials failed: {search[0].reason}"
+        raise StudyFailed(_verdict(store, dataclasses.replace(status, stopped=why)))
 
 
 def _farewell(store: Store, executor: Executor) -> None:

@@ -1,4 +1,5 @@
 """`python -m tuner.export RUN FILE`: a run's trials for other tools, at any time."""
+# PYTHON_ARGCOMPLETE_OK
 
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def export(store: Store, target: str) -> str:
         content = csv(frame)
     else:
         content = frame.to_parquet(None, index=False)
-    files.replace(path.absolute(), content)
+    try:
+        files.replace(path.absolute(), content)
+    except OSError as error:
+        raise BadInput(target, f"cannot be written ({error.strerror})", "name another") from None
     return f"{len(frame)} trials: {target}"
 
 

@@ -77,7 +77,7 @@ def check_workers_find(train: str) -> None:
     env = slurm.environment(os.environ, local=True)
     command = [sys.executable, "-c", _FIND, module]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    there = Path((said.stdout.split() or ["None"])[-1])
+    there = Path((said.stdout.splitlines() or ["None"])[-1])
     if not there.exists() or not there.samefile(here):
         found = f"find {there}" if there.exists() else "do not find it"
         problem = f"{module} is {here} here, and workers {found}"

@@ -33,7 +33,7 @@ def plain(key: str, value: Any) -> Any:
     """
     if hasattr(value, "tolist") and not isinstance(value, (np.datetime64, np.timedelta64)):
         value = value.tolist()
-    if isinstance(value, float) and math.isnan(value):  # unequal to itself, so no run could go on
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has neither
         raise BadInput(key, f"{value!r} is no number", "give a finite one")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

@@ -12,12 +12,11 @@ from tuner.study import Study
 
 
 def check(study: Study, data: Dataset | None) -> None:
-    """Raise BadInput where our training would refuse what is fixed, or an end of what is searched.
-
-    Side effect: none; nothing is trained.
-    """
-    if study.train != OURS or data is None:
+    """Raise BadInput where our training would refuse what is fixed, or an end of the space."""
+    if study.train != OURS:
         return
+    if data is None:
+        raise BadInput("data", "is missing", 'name some, as in [data] source = "beijing_pm25"')
     for params in _ends(study.space):
         try:
             checked({**study.fixed, **params}, data.task)

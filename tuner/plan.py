@@ -79,6 +79,8 @@ def _room(first: int, running: int, slots: Slots | None, workers: int, pace: Pac
     A job that waits in the queue, perhaps for hours, gets its point when it starts, so that the
     point is a fresh one; only the first points depend on no result, and wait for it.
     """
+    if slots is not None and slots.workers > workers:
+        return workers  # somebody asked for fewer: the surplus finds nothing, and leaves
     at_work = 0 if slots is None else min(workers, slots.workers - slots.queued)
     deep = stock(workers, pace)
     return max(max(running, at_work) + deep, min(workers + deep, first))

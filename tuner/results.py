@@ -12,7 +12,7 @@ from jobs import rungs
 from jobs.contract import SEARCH, State
 from tuner.confirm import loss
 from tuner.known import there_at_start
-from tuner.space import Categorical, Int
+from tuner.space import BadInput, Categorical, Int
 from tuner.study import Study
 from tuner.trial import Trial
 
@@ -28,9 +28,23 @@ def searched(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def minimised(study: Study, trials: Sequence[Trial]) -> list[Trial]:
-    """The search with every value turned so that less is better, as a surrogate wants it."""
+    """The search with every value turned so that less is better, as a surrogate wants it.
+
+    A point that an outer program asked for, and that is not in the space, is left out.
+    """
     sign = 1 if study.direction == "minimize" else -1
-    return [t if t.value is None else replace(t, value=sign * t.value) for t in searched(trials)]
+    inside = (t for t in searched(trials) if _is_in(study, t))
+    return [t if t.value is None else replace(t, value=sign * t.value) for t in inside]
+
+
+def _is_in(study: Study, trial: Trial) -> bool:
+    if trial.origin in ("", study.sampler) and study.sampler != "external":
+        return True  # asked of the space itself, which is dear to ask a thousand times
+    try:
+        study.space.check(trial.params)
+    except BadInput:
+        return False
+    return True
 
 
 def metric(study: Study) -> str:

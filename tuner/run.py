@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs import files
 from tuner import checks, cli, confirm, drive, functions, store, study
 from tuner.store import Store
 from tuner.study import Study
@@ -46,7 +47,7 @@ def run(
     if executor is not None:
         study = replace(study, jobs=replace(study.jobs, executor=executor))
     path = Path(folder or Path("runs") / study.name).absolute()
-    with cli.private(path):
+    with files.masked(path):
         functions.check_workers_find(str(study.train))
         drive.check_executor(study, path)
         begun = store.create(study, path)

@@ -62,7 +62,7 @@ def status(store: Store) -> dict[str, Any]:
         "left_out": black_holes(store.folder),
         "known": (shares := known(study, trials)) and asdict(shares),
         "controller": sign,
-        "to_go_on": resume_line(store),
+        "to_go_on": resume_line(store) if trust.is_own(store.path) else None,
     }
 
 
@@ -81,7 +81,7 @@ def text(found: Mapping[str, Any]) -> str:
         *(f"lost, and tried again: {n} × {why}" for why, n in found["lost"].items()),
         *(f"node {host} is left out: {why}" for host, why in found["left_out"].items()),
     ]
-    if not found["state"].startswith(("running", "finished")):
+    if found["to_go_on"] and not found["state"].startswith(("running", "finished")):
         lines.append(f"to go on: {found['to_go_on']}")
     return "\n".join(lines)
 

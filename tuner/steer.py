@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs import files
 from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
 from tuner import cli
@@ -72,11 +73,11 @@ def set_(run: Store, settings: Sequence[str]) -> str:
         if key not in _WHILE_AT_WORK:
             remedy = f"only these may: {', '.join(_WHILE_AT_WORK)}; for others start it again"
             raise BadInput("", f"{key!r} cannot be changed here", remedy)
-    wanted = overlaid(run.study, settings)
-    change(run.path, wanted)
-    hours = "" if wanted.gpu_hours is None else f", {wanted.gpu_hours:g} hours"
-    workers = f"{wanted.jobs.n_workers} workers"
-    return f"the run has {wanted.n_trials} trials{hours}, {workers} now{_if_ended(run)}"
+    with files.alone(run.path / "settings.lock"):  # two hands at once lose neither's
+        wanted = overlaid(Store(run.path).study, settings)
+        change(run.path, wanted)
+    now = ", ".join(settings)
+    return f"the run has {now}; the study file still says what it said{_if_ended(run)}"
 
 
 def _trial(run: Store, number: int) -> Trial:

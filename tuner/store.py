@@ -22,7 +22,8 @@ from tuner.trial import Trial, of_proposal, of_result
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
 _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
-_SETTINGS = "settings.json"  # of its study what may change
+_SETTINGS = "settings.json"  # of its study what may change …
+_LIMITS = ("n_trials", "gpu_hours", "confirm", "enqueue")  # … and under a controller at work
 _WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
@@ -56,10 +57,14 @@ class Store:
         return str(self.run["id"])
 
     def reread(self) -> None:
-        """Take up settings of the study that were changed since it was read."""
+        """Take up the limits of the study that were changed since; the rest waits for a start."""
         settings = files.read(self.path / _SETTINGS) or self._settings
-        if settings != self._settings:
-            self.study, self._settings = self._study(settings), settings
+        if settings == self._settings:
+            return
+        new, self._settings = self._study(settings), settings
+        limits = {name: getattr(new, name) for name in _LIMITS}
+        jobs = dataclasses.replace(self.study.jobs, n_workers=new.jobs.n_workers)
+        self.study = dataclasses.replace(self.study, jobs=jobs, **limits)
 
     def view(self) -> View:
         """A listing without gaps; waits out a stale one, raises BadInput if it stays so.
@@ -217,7 +222,7 @@ def create(study: Study, path: Path) -> Store:
 
     Raises Untrusted where others can write the folder.
 
-    The number of trials, the jobs and further points to enqueue may change; the identity may not.
+    What IDENTITY names may not change, everything else may.
     """
     study.check_train()
     ours.check(study, study.load_data())
@@ -232,13 +237,16 @@ def create(study: Study, path: Path) -> Store:
     try:
         folder.make()
         trust.check_run(path)  # nobody was faster
-        if group is not None:
+        if group is None:
+            files.close(path)
+        else:
             files.open_to(path, group)
-        identity = study.identity()
-        record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
-        if told is not None:  # first: a run that has begun has it
-            files.write_once(path / _WARM, told)
-        files.write_once(path / "run.json", record)
+        with files.masked(path):
+            identity = study.identity()
+            record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
+            if told is not None:  # first: a run that has begun has it
+                files.write_once(path / _WARM, told)
+            files.write_once(path / "run.json", record)
     except OSError as error:
         problem = f"the folder {path} cannot be written ({error.strerror})"
         raise BadInput("--folder", problem, "choose another") from None
@@ -253,7 +261,8 @@ def change(path: Path, study: Study) -> None:
     """Give a run what may change of its study; a controller at work takes it up by itself."""
     table = study.to_table()
     settings = {key: value for key, value in table.items() if key not in IDENTITY}
-    files.replace(path / _SETTINGS, json.dumps(settings).encode())
+    with files.masked(path):
+        files.replace(path / _SETTINGS, json.dumps(settings).encode())
 
 
 def _group(name: str | None) -> int | None:

@@ -48,7 +48,6 @@ class Study:
     n_trials: int
     space: Space
     seed: int = 0
-    seeds: Sequence[int] = ()  # of the first trials, one each; the others' are hashes of `seed`
     sampler: str = "gp"
     n_initial: int = 10  # points that are spread over the space before the sampler learns
     gpu_hours: float | None = None  # that all of it may use; slot-hours where jobs have no GPU
@@ -61,6 +60,7 @@ class Study:
     enqueue: Sequence[Mapping[str, Any]] = ()
     warm_start: WarmStart = field(default_factory=WarmStart)
     group: str | None = None  # whose members may read the run, beside its owner
+    seeds: Sequence[int] = ()  # of the first trials, one each; the others' are hashes of `seed`
 
     def __post_init__(self) -> None:
         self._settle()

@@ -57,6 +57,10 @@ def _trial(study: Study, trial: Trial) -> FrozenTrial:
     if start and trial.state.finished:
         end = start + datetime.timedelta(seconds=trial.seconds or 0.0)
     parameters = study.space.parameters
+    inside = {
+        name: value for name, value in trial.params.items()
+        if name in parameters and not parameters[name].problem(value)
+    }  # fmt: skip
     return FrozenTrial(
         number=-1,
         trial_id=-1,
@@ -64,9 +68,13 @@ def _trial(study: Study, trial: Trial) -> FrozenTrial:
         value=trial.value if trial.state in (State.COMPLETE, State.PRUNED) else None,
         datetime_start=start,
         datetime_complete=end,
-        params=dict(trial.params),
-        distributions={name: _distribution(parameters[name]) for name in trial.params},
-        user_attrs={"number": trial.number, **{name: getattr(trial, name) for name in _ATTRIBUTES}},
+        params=inside,
+        distributions={name: _distribution(parameters[name]) for name in inside},
+        user_attrs={
+            **{f"outside_{name}": trial.params[name] for name in trial.params.keys() - inside},
+            "number": trial.number,
+            **{name: getattr(trial, name) for name in _ATTRIBUTES},
+        },
         system_attrs={},
         intermediate_values=_reported(study, trial),
     )
