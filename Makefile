@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test fast check clean
 
 demo: $(VENV)/ready
-	$(BIN)/python -m tuner.run jobs/pm25.toml --folder runs/demo --set n_trials=10 --set jobs.n_workers=2 \
+	$(BIN)/python -m tuner.run jobs/pm25.toml --folder runs/demo --set n_trials=10 --set n_initial=5 --set jobs.n_workers=2 \
 	    --set confirm.top=2 --set confirm.seeds=2
 
 test: check

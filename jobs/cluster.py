@@ -98,7 +98,8 @@ class Cluster:
             - full
             + submissions.unseen(self.folder, {row.comment for row in rows})
         )
-        reasons = sorted({row.reason for row in holding if row.state == "PENDING"})
+        pending = (row.reason for row in holding if row.state == "PENDING")
+        reasons = sorted({*pending} - {"None", ""})  # not looked at yet
         alive = {(row.job, row.restart) for row in rows if row.state in slurm.ALIVE}
         # The count rises with the wish to requeue, while the old process may still be there.
         alive |= {(row.job, row.restart - 1) for row in rows if row.state == "COMPLETING"}
@@ -181,8 +182,9 @@ class Cluster:
         return ""
 
     def _refused(self, folder: Path, error: str) -> str:
-        said = [line for line in error.splitlines() if "sbatch: error" in line]
-        text = (said or error.splitlines() or [""])[-1].replace("sbatch: error: ", "")
+        lines = [line for line in error.splitlines() if not line.startswith("Try ")]
+        said = [line for line in lines if "sbatch: error" in line]
+        text = (said or lines or [""])[-1].replace("sbatch: error: ", "")
         if text != self._said:
             print(f"sbatch: {text}", flush=True)
         self._said = text

@@ -75,6 +75,13 @@ def open_to(folder: Path, group: int) -> None:
             _give(where, group, 0o2750)
 
 
+def let_pass(folder: Path) -> None:
+    """Let others through a folder of this user's that was closed to all; they cannot list it."""
+    info = os.stat(folder)
+    if info.st_uid == os.geteuid() and not info.st_mode & 0o077:
+        os.chmod(folder, 0o711)
+
+
 def _is_open_to(folder: Path, group: int) -> bool:
     info = os.stat(folder)
     return info.st_gid == group and stat.S_IMODE(info.st_mode) == 0o2750

@@ -127,6 +127,8 @@ def _numbers(
             raise DataError("time", f"no column {time!r}", f"the columns are: {known}")
         hours = hours_of(frame[time], time)
     numbers = frame.select_dtypes(["number", "bool"])
+    for name in frame.columns.difference([*numbers, time], sort=False):
+        _refuse_stray_words(frame[name])
     return tuple(str(name) for name in numbers if name != time), hours
 
 
@@ -139,12 +141,25 @@ def _refuse_other_separators(frame: "pd.DataFrame") -> None:
             raise DataError("source", f"its columns are separated by {mark!r}", remedy)
 
 
+def _refuse_stray_words(column: "pd.Series[Any]") -> None:
+    """A column of words is no feature; one of numbers with a few words among them is a mistake."""
+    import pandas as pd  # noqa: PLC0415 - see above
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    words = column[numbers.isna() & column.notna()]
+    if len(words) and numbers.notna().sum() > len(words):
+        problem = f"column {column.name!r} holds {words.iloc[0]!r} in row {words.index[0] + 1}"
+        raise DataError("source", problem, "write numbers, and leave gaps empty")
+
+
 def hours_of(dates: "pd.Series[Any]", time: str) -> Array:
     """Hours since 1970 of dates, those without a zone in UTC; raises DataError with that name."""
     import pandas as pd  # noqa: PLC0415 - see above
 
     stamps = pd.to_datetime(dates, errors="coerce", utc=True)
     if stamps.isna().any():
-        raise DataError("time", f"{time!r} holds no dates", "write them like 2013-01-01 05:00")
+        row = int(np.argmax(stamps.isna()))
+        problem = f"{time!r} holds no date in row {row + 1}: {dates.iloc[row]!r}"
+        raise DataError("time", problem, "write it like 2013-01-01 05:00")
     hours: Array = ((stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(hours=1)).to_numpy()
     return hours

@@ -266,6 +266,6 @@ def test_a_pickle_in_the_place_of_weights_runs_nothing(series):
 
 def test_a_run_without_a_winner_says_so(tmp_path):
     """And a folder without a run is named."""
-    store.create(made.study(), tmp_path / "run")
+    store.create(made.study(train="tests.functions:quadratic"), tmp_path / "run")
     with pytest.raises(BadInput, match="has no complete trial yet"):
         tuner.load_best(tmp_path / "run")

@@ -47,6 +47,16 @@ def test_help_ends_with_an_example(module):
         assert line.startswith(f"  python -m {module} ")
 
 
+def test_a_forgotten_environment_is_one_line():
+    """Nobody has to know what psutil is."""
+    command = [sys.executable, "-S", "-m", "tuner.status", "runs/pm25"]
+    env = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert answer.returncode == 2
+    (line,) = answer.stderr.splitlines()
+    assert line.endswith("source slurm/env.sh")
+
+
 def on_a_terminal(*argv, cwd):
     """What a command shows on a terminal that could show colours."""
     ours, its = pty.openpty()

@@ -296,6 +296,27 @@ def test_a_target_full_of_gaps_is_refused(tmp_path):
             series(tmp_path, values)
 
 
+def test_a_stray_word_among_numbers_is_no_column_less(tmp_path):
+    """It names the row; a column of words alone is none of numbers, and left out."""
+    rows = [f"{i},{'err' if i == 7 else i * 2},{'north' if i % 2 else 'south'}" for i in range(60)]
+    (tmp_path / "own.csv").write_text("\n".join(["load,wind,place", *rows]))
+    spec = {"source": str(tmp_path / "own.csv"), "target": "load", "window": 4}
+    with pytest.raises(DataError, match="'wind' holds 'err' in row 8"):
+        load(spec)
+    (tmp_path / "own.csv").write_text("\n".join(["load,wind,place", *rows]).replace("err", ""))
+    assert load(spec).splits("search")[0].train.values.shape[1] >= 2
+
+
+def test_a_bad_date_is_named(tmp_path):
+    """With its row."""
+    rows = [f"2020-01-{i:02d},{i}" for i in range(1, 29)]
+    rows[4] = "soon,5"
+    (tmp_path / "own.csv").write_text("\n".join(["day,load", *rows]))
+    spec = {"source": str(tmp_path / "own.csv"), "target": "load", "window": 4, "time": "day"}
+    with pytest.raises(DataError, match="no date in row 5: 'soon'"):
+        load(spec)
+
+
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_a_table_with_other_separators_says_how_to_save_it(tmp_path, mark):
     """As much of Europe's software writes it; guessing its decimal comma could go wrong."""

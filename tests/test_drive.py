@@ -60,6 +60,18 @@ def test_a_living_controller_sends_the_newcomer_away(other, capsys):
     assert other.trials() == []
 
 
+def test_one_that_has_just_begun_sends_the_newcomer_away(other, capsys):
+    """Two sbatch of one study: it holds the lock, and its first sign is still to come."""
+    first = threading.Timer(0.3, sign, [other])
+    first.start()
+    try:
+        assert drive.drive(other, Inline(other.folder)) == 0
+    finally:
+        first.join()
+    assert "another controller is at work" in capsys.readouterr().out
+    assert other.trials() == []
+
+
 def test_a_stopped_controller_does_not_forbid_recovery(other):
     """It holds the lock, and gives no sign: the newcomer goes on without it."""
     sign(other)

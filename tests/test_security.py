@@ -322,10 +322,10 @@ def test_a_run_that_the_command_began_is_the_groups_from_its_first_file(users, l
     for _ in range(2):
         with alice.acting():
             subprocess.run(
-                [sys.executable, "-m", "tuner.run", path, "--folder", alice.home / "run"],
+                [sys.executable, "-m", "tuner.run", path, "--folder", alice.home / "runs" / "run"],
                 check=True, capture_output=True, cwd=alice.home, env=env,
             )  # fmt: skip
-        run = alice.home / "run"
+        run = alice.home / "runs" / "run"
         closed = [p for p in run.rglob("*") if p.is_file() and not p.stat().st_mode & 0o040]
         assert [p.name for p in closed if p.suffix != ".lock"] == []
     with alice.acting():

@@ -1,6 +1,8 @@
 """What decides: studies, samplers, the controller, and what is shown of a run."""
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ __all__ = [
     "load_best",
     "load_curves",
 ]
+
+if sys.argv[:1] == ["-m"] and find_spec("psutil") is None:  # so Python starts a command's module
+    print(f"error: {sys.executable} lacks our packages; source slurm/env.sh", file=sys.stderr)
+    raise SystemExit(2)
 
 # Imported when they are asked for: workers and commands import this room for one module of it.
 _LAZY = {

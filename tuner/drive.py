@@ -117,7 +117,8 @@ def _verdict(store: Store, status: Status) -> str:
         tail = result.log.rstrip().splitlines()[-_SCREEN:]
         where = f"all of it: {store.folder.result_path(result.number)}"
         lines += [*(f"  {line}" for line in tail), where]
-    return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}"])
+    changed = "with a changed study file: python -m tuner.run STUDY"
+    return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}", changed])
 
 
 def resume_line(store: Store) -> str:
@@ -229,16 +230,22 @@ def _listening(store: Store) -> Iterator[Callable[[], bool]]:
 def alone(store: Store) -> Iterator[bool]:
     """Whether no other controller is at work; a courtesy, since two do no harm.
 
-    The lock tells at once on one host. Whoever holds it may be stopped, and it may not reach
-    other hosts: so only a controller that gives a sign of life while we watch sends us away.
+    The lock tells at once on one host. Whoever holds it may be stopped, or has only just begun, and
+    it may not reach other hosts: so only a controller that gives a sign of life while we watch
+    sends us away.
     """
     lock = FileLock(store.path / "controller.lock")
-    held = False
-    with contextlib.suppress(Timeout, OSError, NotImplementedError):
+    held, refused = False, False
+    try:
         lock.acquire(timeout=0)
         held = True
+    except Timeout:
+        refused = True
+    except (OSError, NotImplementedError):  # a disk that knows no locks
+        pass
     try:
-        yield _sign_is_ours(store, held) or not _gives_signs(store)
+        ours = not refused and _sign_is_ours(store, held)
+        yield ours or not _gives_signs(store, refused)
     finally:
         lock.release()
 
@@ -251,11 +258,12 @@ def _sign_is_ours(store: Store, held: bool) -> bool:
     return bool(sign.get("job")) and slurm.has_ended(sign["job"])
 
 
-def _gives_signs(store: Store) -> bool:
+def _gives_signs(store: Store, refused: bool) -> bool:
+    """Whether a controller lives: one that holds the lock may not have given its first sign."""
     path = store.path / "controller.json"
     age = files.server_now(store.path) - (files.modified(path) or 0.0)
     first = store.last_sign().get("time")
-    left = ALIVE_WITHIN - age
+    left = ALIVE_WITHIN if refused else ALIVE_WITHIN - age
     if left > 0:
         print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)", flush=True)
     return _wait(lambda: store.last_sign().get("time") != first, left)

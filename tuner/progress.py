@@ -121,4 +121,5 @@ def _left(study: Study, status: Status) -> str:
     if seconds is None:
         return ""
     minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} left"
+    after = " of the search" if study.confirm else ""
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} left{after}"

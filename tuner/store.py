@@ -240,6 +240,7 @@ def create(study: Study, path: Path) -> Store:
         if group is None:
             files.close(path)
         else:
+            files.let_pass(path.parent)
             files.open_to(path, group)
         with files.masked(path):
             identity = study.identity()
