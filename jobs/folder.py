@@ -28,6 +28,7 @@ class RunFolder:
         self.jobs = path / "jobs"
         self.weights = path / "weights"
         self.report = path / "report"
+        self.folders = ("open", "done", "jobs", "weights", "report")
         self.archives = Archives(path)
         self._full: set[int] = set()  # shards that hold all their results: never listed again
         self._full_numbers: set[int] = set()
@@ -35,7 +36,7 @@ class RunFolder:
     def make(self) -> None:
         """Make the folders of a new run; an older one's stay as open, or closed, as they are."""
         new = not files.names(self.path)
-        for folder in (self.path, self.open, self.done, self.jobs, self.weights, self.report):
+        for folder in (self.path, *(self.path / name for name in self.folders)):
             files.make_folder(folder)
         if new:
             files.close(self.path)

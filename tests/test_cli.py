@@ -57,6 +57,26 @@ def test_a_forgotten_environment_is_one_line():
     assert line.endswith("source slurm/env.sh")
 
 
+@pytest.mark.parametrize(
+    ("active", "ours"),
+    [({}, True), ({"CONDA_PREFIX": "/c", "CONDA_DEFAULT_ENV": "base"}, True),
+     ({"CONDA_PREFIX": "/c/envs/mine", "CONDA_DEFAULT_ENV": "mine"}, False),
+     ({"VIRTUAL_ENV": "/v"}, False)],
+)  # fmt: skip
+def test_an_environment_of_ones_own_is_kept_but_not_condas_base(tmp_path, active, ours):
+    """slurm/env.sh, in a project whose .venv is there."""
+    for name in ("slurm/env.sh", ".venv/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / "slurm" / "env.sh", tmp_path / name)
+    (tmp_path / ".venv/bin/python").chmod(0o755)
+    command = ["bash", "-c", 'source slurm/env.sh; echo "${VIRTUAL_ENV:-}"']
+    env = {"PATH": "/usr/bin:/bin", **active}
+    said = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert (said.stdout.strip() == str(tmp_path / ".venv")) is ours
+
+
 def on_a_terminal(*argv, cwd):
     """What a command shows on a terminal that could show colours."""
     ours, its = pty.openpty()

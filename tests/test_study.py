@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from jobs.folder import RunFolder
 from tests.slurm_cluster import REPOSITORY
 from tuner import ours, store, study
 from tuner import run as run_command
@@ -193,6 +194,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path, monkeypatch, ca
     assert refused(path, tmp_path, monkeypatch, "--folder", str(thesis)) == 2
     assert "--folder" in capsys.readouterr().err
     assert os.listdir(thesis) == ["chapter1.tex"]
+
+
+def test_a_run_whose_making_was_cut_short_is_made(tmp_path):
+    """By a crash, or since another start is just making it: whoever comes first names it."""
+    path = write(tmp_path, GOOD)
+    RunFolder(tmp_path / "run").make()
+    run = store.create(study.read(path), tmp_path / "run")
+    assert store.create(study.read(path), tmp_path / "run").id == run.id
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch, capsys):

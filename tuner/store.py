@@ -229,7 +229,7 @@ def create(study: Study, path: Path) -> Store:
     folder = RunFolder(path)
     trust.check_run(path)
     listed = files.names(path)
-    if listed and "run.json" not in listed:
+    if "run.json" not in listed and set(listed) - {*folder.folders, _WARM}:
         problem = f"the folder {path} holds something else"
         raise BadInput("--folder", problem, "choose an empty or a new one")
     group = _group(study.group)
