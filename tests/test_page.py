@@ -74,7 +74,8 @@ def large_run(path, n=1000):
 
 def page(run):
     """The page of a run, as text."""
-    return build(run, run.trials(), report.Tested(missing="there is none"), SPENT).decode()
+    trials, test = run.trials(), report.Tested(missing="there is none")
+    return build(run, trials, test, SPENT, report._model(run, trials)).decode()
 
 
 def test_foreign_words_stay_words(tmp_path):

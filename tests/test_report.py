@@ -15,7 +15,7 @@ import pytest
 from jobs.contract import Proposal, Result, State
 from models import data as datasets
 from tests import made
-from tuner import report, store, worth
+from tuner import confirm, report, store, worth
 from tuner.settings import Confirm
 
 DATA = {"source": "prototype", "target": "target", "window": 8}
@@ -83,7 +83,7 @@ def finished(tmp_path_factory):
     """A run with its test part scored, and what its report printed."""
     made_run = new_run(tmp_path_factory.mktemp("finished") / "run")
     search(made_run, 22)
-    score(made_run, report.best(made_run.study, made_run.trials()), 22)
+    score(made_run, confirm.best(made_run.study, made_run.trials()), 22)
     with contextlib.redirect_stdout(io.StringIO()) as told, warnings.catch_warnings():
         warnings.simplefilter("error")
         report.write(made_run)
@@ -127,7 +127,7 @@ def test_failures_are_counted_with_their_reason(finished):
 def test_best_json_names_the_files_of_each_number(finished):
     """A number in a report can be traced."""
     run, _ = finished
-    winner = report.best(run.study, run.trials())
+    winner = confirm.best(run.study, run.trials())
     found = json.loads(files_of(run)["best.json"])
     assert (found["number"], found["params"]) == (winner.number, winner.params)
     assert found["test"]["metrics"]["mse"] == pytest.approx(0.01)
@@ -153,7 +153,7 @@ def test_others_can_read_the_pickle(finished):
     run, _ = finished
     result = pickle.loads(files_of(run)["bayesian_optimization_result.pkl"])
     assert result.models
-    assert result.fun == pytest.approx(report.best(run.study, run.trials()).value)
+    assert result.fun == pytest.approx(confirm.best(run.study, run.trials()).value)
     assert 1e-4 <= result.x[0] <= 1e-2
 
 
@@ -190,7 +190,7 @@ def test_a_test_that_failed_is_said_to_have_failed(run):
 def test_data_that_is_gone_costs_only_the_comparison(run, monkeypatch):
     """The summary says why, and the rest of the report stands."""
     search(run, 5)
-    score(run, report.best(run.study, run.trials()), 5)
+    score(run, confirm.best(run.study, run.trials()), 5)
 
     def fail(*_):
         raise datasets.DataError("source", "no file x.csv", "put it back")

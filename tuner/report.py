@@ -17,7 +17,7 @@ from jobs.scratch import Prepared
 from models.defaults import OURS
 from tuner import again, baselines, cli, confirm, confirmation, looks, surrogate, worth
 from tuner.budget import Ledger, held_lines, spent_lines
-from tuner.confirm import best, winner
+from tuner.confirm import winner
 from tuner.dependence import dependence
 from tuner.known import known
 from tuner.matrix import evaluations
@@ -32,7 +32,6 @@ from tuner.verdict import LeaveOneOut, Verdict, group_lines, judge, leave_one_ou
 
 _EXAMPLE = "runs/pm25"
 _STATES = {State.FAIL: "failed"}  # where the word of the field is no adjective
-_LEAST = 5  # complete trials before a surrogate is asked what matters
 _METHOD = "share of the surrogate's variance, alone and with others (total Sobol index)"
 _MOST = 6  # parameters whose partial dependence is shown
 
@@ -53,17 +52,18 @@ def refresh(store: Store) -> None:
     _cheap(store, trials, (PNG,))
     test = Tested(missing="the search goes on")
     _best(store, trials, test)
-    _page(store, trials, test)
+    _page(store, trials, test, _model(store, trials))
 
 
 def write(store: Store) -> None:
     """Write the whole report, and print its summary."""
     trials = store.trials()
     _cheap(store, trials, (PNG, SVG))
-    _surrogate(store, trials)
+    model = _model(store, trials)
+    _surrogate(store, model)
     test = tested(store, trials)
     _best(store, trials, test)
-    _page(store, trials, test)
+    _page(store, trials, test, model)
     print("\n".join(summary(store, trials, test)))
 
 
@@ -134,10 +134,13 @@ def _spending(store: Store, trials: Sequence[Trial]) -> list[str]:
     return [*spent_lines(use.table(), store.study.gpu_hours), *held_lines(held)]
 
 
-def _page(store: Store, trials: Sequence[Trial], test: Tested) -> None:
+def _page(
+    store: Store, trials: Sequence[Trial], test: Tested, model: surrogate.Model | None
+) -> None:
     from tuner.page.build import build  # noqa: PLC0415 - it needs what is above
 
-    _save(store, "index.html", build(store, trials, test, Ledger(store).spent(trials).table()))
+    spent = Ledger(store).spent(trials).table()
+    _save(store, "index.html", build(store, trials, test, spent, model))
 
 
 def _cheap(store: Store, trials: Sequence[Trial], kinds: Sequence[str]) -> None:
@@ -150,15 +153,16 @@ def _cheap(store: Store, trials: Sequence[Trial], kinds: Sequence[str]) -> None:
         _draw(store, "confirmation", kinds, confirming, study, trials)
 
 
-def _surrogate(store: Store, trials: Sequence[Trial]) -> None:
+def _model(store: Store, trials: Sequence[Trial]) -> surrogate.Model | None:
+    return surrogate.model(store.study.space, minimised(store.study, trials), store.study.seed)
+
+
+def _surrogate(store: Store, model: surrogate.Model | None) -> None:
     """Write what needs a model of the search: the pickle (for others), and two figures."""
-    study, result, shares = store.study, None, {}
-    told = minimised(study, trials)
-    if best(study, trials):
-        result = surrogate.to_result(study.space, told, study.seed)
+    study, shares = store.study, model.shares if model else {}
+    result = model and model.result
+    if model:
         _save(store, "bayesian_optimization_result.pkl", pickle.dumps(result))
-    if sum(t.state is State.COMPLETE for t in told) >= _LEAST:
-        shares = surrogate.importance(result)
     _draw(store, "parameter_importance", (PNG, SVG), importance, study, shares, _METHOD)
     most = sorted(shares, key=lambda name: -shares[name][0])[:_MOST]
     _draw(store, "partial_dependence", (PNG, SVG), dependence, study, result, most)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from tuner.space import Categorical, Float, Int, Parameter, Space
 from tuner.trial import Trial
 
 __all__ = [
+    "Model",
     "ask",
     "importance",
+    "model",
     "plot_convergence",
     "plot_evaluations",
     "plot_objective",
@@ -29,6 +32,24 @@ __all__ = [
 ]
 
 _BATCHES, _DRAWS = 10, 200  # of random points, for the importances
+_LEAST = 5  # complete trials before it is asked what matters
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A surrogate of a search; `shares` are its importances, none with too few trials."""
+
+    result: Any  # a scikit-optimize OptimizeResult
+    shares: Mapping[str, tuple[float, float]]
+
+
+def model(space: Space, trials: Sequence[Trial], seed: int) -> Model | None:
+    """The surrogate of a search whose values are losses; None before one has a value."""
+    complete = [t for t in trials if t.state is State.COMPLETE]
+    if not any(has_value(trial) for trial in complete):
+        return None
+    result = to_result(space, trials, seed)
+    return Model(result, importance(result) if len(complete) >= _LEAST else {})
 
 
 def ask(space: Space, trials: Sequence[Trial], seed: int) -> dict[str, Any]:

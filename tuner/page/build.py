@@ -14,13 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.contract import State
-from tuner import again, confirm, surrogate
+from tuner import again, confirm
 from tuner.known import known
 from tuner.page import charts, rows, slots, space, winner, words
-from tuner.results import metric, minimised, searched, stopped_early
+from tuner.results import metric, searched, stopped_early
 from tuner.status import condition
 from tuner.store import Store
 from tuner.style import NOTHING, TOO_FEW
+from tuner.surrogate import Model
 from tuner.trial import Trial
 
 if TYPE_CHECKING:
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _METRICS = 12  # that have a chart of their own
 _DEPENDENT = 12  # parameters whose partial dependence is drawn
-_LEAST = 5  # complete trials before a surrogate is asked
 
 
-def build(store: Store, trials: Sequence[Trial], test: "Tested", spent: Mapping[str, Any]) -> bytes:
+def build(
+    store: Store,
+    trials: Sequence[Trial],
+    test: "Tested",
+    spent: Mapping[str, Any],
+    model: Model | None,
+) -> bytes:
     """The report as one HTML document that loads nothing; `spent` is the budget's table."""
     css, js = (Markup((_HERE / name).read_text()) for name in ("page.css", "page.js"))
     given = {
@@ -40,7 +46,7 @@ def build(store: Store, trials: Sequence[Trial], test: "Tested", spent: Mapping[
         **_answer(store, trials, test, spent),
         **_asked(store),
         **_search(store, trials, test, spent),
-        **_model(store, trials),
+        **_model(store, trials, model),
         **_run(store, trials, spent),
         "css": css,
         "js": js,
@@ -147,11 +153,10 @@ def _search(
     }
 
 
-def _model(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
+def _model(store: Store, trials: Sequence[Trial], model: Model | None) -> dict[str, Any]:
     """What needs a model of the search; it is fitted on at most 300 trials."""
     study = store.study
-    told = minimised(study, trials)
-    complete = sum(t.state is State.COMPLETE for t in told)
+    complete = sum(t.state is State.COMPLETE for t in searched(trials))
     names = list(study.space.parameters)
     found: dict[str, Any] = {
         "importance": None,
@@ -160,9 +165,8 @@ def _model(store: Store, trials: Sequence[Trial]) -> dict[str, Any]:
         "too_few": TOO_FEW,
         "model_note": "",
     }
-    if complete >= _LEAST and confirm.best(study, trials):
-        result = surrogate.to_result(study.space, told, study.seed)
-        shares = surrogate.importance(result)
+    if model and model.shares:
+        result, shares = model.result, model.shares
         names = sorted(names, key=lambda name: -shares[name][0])
         found |= {
             "importance": space.importance(shares),
