@@ -54,10 +54,13 @@ def pictures(
         # a parameter may be named in letters that the font lacks: a box is all it costs
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure = draw(*arguments)
+        figure.draw_without_rendering()  # once, and not for every kind: of many marks it takes long
+        box = figure.get_tightbbox().padded(0.2)  # inches
+        figure.set_layout_engine("none")
         for kind in kinds:
             buffer = io.BytesIO()
             figure.savefig(
-                buffer, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.2,
+                buffer, format=kind, dpi=130, bbox_inches=box,
                 metadata={"Date": None} if kind == SVG else None,
             )  # fmt: skip
             found[kind] = buffer.getvalue()
