@@ -138,6 +138,9 @@ BAD = {
     "an image on this machine": (
         GOOD + '[jobs]\ncontainer = "a.sif"', "jobs.container", "--executor slurm",
     ),
+    "no data for our training": (
+        GOOD.replace('train = "tests.functions:quadratic"', ""), "data", "beijing_pm25",
+    ),
     "missing data": (GOOD + '[data]\nsource = "gone.csv"\ntarget = "a"', "data.source", "gone.csv"),
     "unknown data key": (GOOD + '[data]\nsource = "prototype"\nwidnow = 3', "data.widnow", "known"),
 }  # fmt: skip

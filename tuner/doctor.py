@@ -77,6 +77,7 @@ def _study(wanted: Study) -> Finding:
 
 
 def _data(wanted: Study) -> Finding:
+    ours.check_data(wanted)
     data = wanted.load_data()
     ours.check(wanted, data)
     if data is None:

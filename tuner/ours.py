@@ -13,10 +13,8 @@ from tuner.study import Study
 
 def check(study: Study, data: Dataset | None) -> None:
     """Raise BadInput where our training would refuse what is fixed, or an end of the space."""
-    if study.train != OURS:
+    if study.train != OURS or data is None:
         return
-    if data is None:
-        raise BadInput("data", "is missing", 'name some, as in [data] source = "beijing_pm25"')
     for params in _ends(study.space):
         try:
             checked({**study.fixed, **params}, data.task)
@@ -24,6 +22,12 @@ def check(study: Study, data: Dataset | None) -> None:
             table = "space" if error.key in study.space.parameters else "fixed"
             remedy = "README, 'A study file', says what may be there"
             raise BadInput(f"{table}.{error.key}", error.problem, remedy) from None
+
+
+def check_data(study: Study) -> None:
+    """Raise BadInput where our training would have nothing to learn from."""
+    if study.train == OURS and not study.data:
+        raise BadInput("data", "is missing", 'name some, as in [data] source = "beijing_pm25"')
 
 
 def _ends(space: Space) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs import files
-from tuner import checks, cli, confirm, drive, functions, store, study
+from tuner import checks, cli, confirm, drive, functions, ours, store, study
 from tuner.store import Store
 from tuner.study import Study
 
@@ -49,6 +49,7 @@ def run(
     path = Path(folder or Path("runs") / study.name).absolute()
     with files.masked(path):
         functions.check_workers_find(str(study.train))
+        ours.check_data(study)
         drive.check_executor(study, path)
         begun = store.create(study, path)
         print(*begun.warm.lines, sep="\n", end="\n" if begun.warm.lines else "")
