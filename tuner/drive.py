@@ -117,8 +117,8 @@ def _verdict(store: Store, status: Status) -> str:
         tail = result.log.rstrip().splitlines()[-_SCREEN:]
         where = f"all of it: {store.folder.result_path(result.number)}"
         lines += [*(f"  {line}" for line in tail), where]
-    changed = "with a changed study file: python -m tuner.run STUDY"
-    return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}", changed])
+    lines.append("with a changed study file go on with: python -m tuner.run STUDY")
+    return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}"])
 
 
 def resume_line(store: Store) -> str:
