@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from jobs import archive, files
+from jobs import archive, doors, files
 from jobs.archive import Archives
 from jobs.contract import HOLD, SHARD, Claim, Lost, Proposal, Result, State, View
 
@@ -39,7 +39,7 @@ class RunFolder:
         for folder in (self.path, *(self.path / name for name in self.folders)):
             files.make_folder(folder)
         if new:
-            files.close(self.path)
+            doors.close(self.path)
 
     def look(self) -> View:
         """The live state of the run.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import final
 
-from jobs import files, trust
+from jobs import doors, files, trust
 
 FOLDER = "prepared"  # in a run's folder; a cache that may be removed at any time
 
@@ -27,7 +27,7 @@ class Prepared:
         """The folder `name`, filled if it is not there; raises OSError, trust.Untrusted."""
         files.make_folder(self._root)
         trust.check_run(self._root)
-        files.close(self._root)
+        doors.close(self._root)
         folder = self._root / name
         if name not in files.names(self._root):
             with files.alone(self._root / "lock"):

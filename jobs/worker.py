@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, final
 
-from jobs import files, trust
+from jobs import doors, files, trust
 from jobs.attempt import TIME_TO_SAVE, Attempt
 from jobs.contract import (
     BY_HAND,
@@ -115,7 +115,7 @@ class Worker:
 
     def _next(self) -> tuple[Claim, Proposal] | None:
         """Claim a waiting trial; None once nothing has waited for the grace."""
-        os.umask(files.umask(self.folder.path))  # the run may have been given to a group since
+        os.umask(doors.umask(self.folder.path))  # the run may have been given to a group since
         empty_since, pause = time.monotonic(), _WAIT
         while not self.leaving() and not self.folder.stopping():
             held = files.patiently(self.folder.held)  # the budget does not reach for these
@@ -222,7 +222,7 @@ def work(run: str, submission: str = "") -> None:
     """
     folder = RunFolder(Path(run))
     files.patiently(lambda: trust.check_run(folder.path))
-    os.umask(files.umask(folder.path))
+    os.umask(doors.umask(folder.path))
     leaving = Leaving()
     here = Slot.here(submission, _submitted(folder, submission))
     leaving.deadline = here.deadline

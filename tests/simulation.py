@@ -18,6 +18,7 @@ from jobs import (
     accounting,
     attempt,
     cluster,
+    doors,
     files,
     outcome,
     slot,
@@ -176,6 +177,7 @@ class Simulation:
         here = SimpleNamespace(here=lambda *_: self.world.running.slot)
         parts = {
             files: {"os": self.disk, "shutil": self.disk, "secrets": tokens, "time": clock},
+            doors: {"os": self.disk},
             attempt: {"time": clock},
             attempt.Attempt: {"watched": lambda self: contextlib.nullcontext()},
             cluster: {

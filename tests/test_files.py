@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jobs import files
+from jobs import doors, files
 
 pytestmark = pytest.mark.fast
 
@@ -170,7 +170,7 @@ def test_what_is_tidied_while_a_run_is_opened_is_no_error(tmp_path, monkeypatch)
             yield where, inside, [*held, "gone.json"]
 
     monkeypatch.setattr(os, "walk", walk)
-    files.open_to(tmp_path / "run", os.getgid())
+    doors.open_to(tmp_path / "run", os.getgid())
     assert (tmp_path / "run").stat().st_mode & 0o7777 == 0o2750
     assert (tmp_path / "run" / "stays").stat().st_mode & 0o7777 == 0o2750
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 
-from jobs import files, guard, trust
+from jobs import doors, files, guard, trust
 from jobs.cluster import Cluster
 from jobs.contract import Lost
 from jobs.folder import RunFolder
@@ -284,7 +284,7 @@ def shared_run(alice, group, **more):
     space = {"x": Float(0.0, 1.0)}
     wanted = made.study(space, train="tests.functions:quadratic", n_trials=1, group=group, **more)
     run = store.create(wanted, alice.home / "run")
-    os.umask(files.umask(run.path))  # as our commands have it
+    os.umask(doors.umask(run.path))  # as our commands have it
     drive(run)
     return run
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs import files
+from jobs import doors
 from jobs.trust import Untrusted
 from tuner.space import BadInput
 
@@ -37,7 +37,7 @@ def parse(given: argparse.ArgumentParser) -> argparse.Namespace:
 def guarded(path: Path) -> Iterator[None]:
     """Turn bad or untrusted input into one line on stderr and exit code 2; writes are private."""
     try:
-        with files.masked(path):
+        with doors.masked(path):
             yield
     except BadInput as error:
         where = f"{path}: {error.key}" if error.key else str(path)

@@ -14,7 +14,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from jobs import container, files, scratch, slurm, trust
+from jobs import container, doors, files, scratch, slurm, trust
 from jobs.contract import SEARCH, State
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
@@ -139,7 +139,7 @@ def _loop(
     figures = Figures(store)
     with Progress(store.study, sys.stderr) as progress:
         while True:
-            os.umask(files.umask(store.path))  # somebody may have named a group
+            os.umask(doors.umask(store.path))  # somebody may have named a group
             status = files.patiently(controller.tick)  # a full disk is waited for
             progress.study = store.study  # somebody may have raised n_trials
             progress.show(status)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jobs import files
+from jobs import doors
 from tuner import checks, cli, confirm, drive, functions, ours, store, study
 from tuner.store import Store
 from tuner.study import Study
@@ -47,7 +47,7 @@ def run(
     if executor is not None:
         study = replace(study, jobs=replace(study.jobs, executor=executor))
     path = Path(folder or Path("runs") / study.name).absolute()
-    with files.masked(path):
+    with doors.masked(path):
         functions.check_workers_find(str(study.train))
         ours.check_data(study)
         drive.check_executor(study, path)

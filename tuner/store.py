@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from jobs import files, logs, trust
+from jobs import doors, files, logs, trust
 from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
 from jobs.folder import RunFolder, past
 from tuner import confirm, ours, warm
@@ -238,11 +238,11 @@ def create(study: Study, path: Path) -> Store:
         folder.make()
         trust.check_run(path)  # nobody was faster
         if group is None:
-            files.close(path)
+            doors.close(path)
         else:
-            files.let_pass(path.parent)
-            files.open_to(path, group)
-        with files.masked(path):
+            doors.let_pass(path.parent)
+            doors.open_to(path, group)
+        with doors.masked(path):
             identity = study.identity()
             record = {"id": secrets.token_hex(4), "study": identity, "versions": _versions()}
             if told is not None:  # first: a run that has begun has it
@@ -262,7 +262,7 @@ def change(path: Path, study: Study) -> None:
     """Give a run what may change of its study; a controller at work takes it up by itself."""
     table = study.to_table()
     settings = {key: value for key, value in table.items() if key not in IDENTITY}
-    with files.masked(path):
+    with doors.masked(path):
         files.replace(path / _SETTINGS, json.dumps(settings).encode())
 
 
