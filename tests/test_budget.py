@@ -382,3 +382,9 @@ def test_a_torn_hold_holds_nothing(tmp_path):
     run = make(tmp_path)
     files.replace(run.path / "hold.json", b"\0\0")
     assert run.folder.held() == range(0)
+
+
+def test_accounts_that_know_none_of_the_jobs_are_no_accounts(fake_slurm):
+    """sacct says nothing of a colleague's jobs and of purged ones: that is not 0 idle hours."""
+    fake_slurm.says("sacct", "")
+    assert Account("tn-ab12", 1).charge(0.0) is None

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -319,3 +320,14 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
         assert words in answer.stderr
     assert command(one, "--output", tmp_path / "no" / "page.html").returncode == 2
     assert not page.exists()
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_run_is_no_second_one(tmp_path):
+    """A backup beside its original would make chance look small."""
+    new_run(tmp_path / "gp", entry("gp", [5.0, 3.0]))
+    shutil.copytree(tmp_path / "gp", tmp_path / "backup")
+    answer = command(tmp_path / "gp", tmp_path / "backup", "--output", tmp_path / "page.html")
+    assert answer.returncode == 2
+    assert "is the same run as gp, or its copy" in answer.stderr
+    assert not (tmp_path / "page.html").exists()

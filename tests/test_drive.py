@@ -203,3 +203,12 @@ def drive_all(run):
     controller = Controller(run, Inline(run.folder))
     while not controller.tick().finished:
         pass
+
+
+@pytest.mark.slow
+def test_a_search_of_two_that_both_fail_has_failed(tmp_path, capsys):
+    """Too few to stop it on the way; exit code 1, the error, and its report all the same."""
+    run = make(tmp_path, n_trials=2, train="tests.functions:broken")
+    assert drive.drive(run, Inline(run.folder)) == 1
+    assert "all 2 trials failed: ValueError: the same bug every time" in capsys.readouterr().err
+    assert (run.folder.report / "index.html").exists()

@@ -95,8 +95,8 @@ def test_the_best_so_far_falls_when_minimising_and_rises_when_maximising():
         made.trial(3, 2.0),
         made.trial(4, 5.0),
     ]
-    falling = plots.best_so_far(made.study(), trials)
-    rising = plots.best_so_far(made.study(direction="maximize"), trials)
+    falling = results.best_so_far(made.study(), trials)
+    rising = results.best_so_far(made.study(direction="maximize"), trials)
     np.testing.assert_array_equal(falling, [np.nan, 3, 3, 2, 2])
     np.testing.assert_array_equal(rising, [np.nan, 3, 3, 3, 5])
 

@@ -145,3 +145,12 @@ def test_an_empty_run_has_an_empty_table():
     frame = results.table(made.study(), [])
     assert len(frame) == 0
     assert list(frame)[:2] == ["iteration", "loss"]
+
+
+def test_a_point_that_an_outer_program_asked_for_beyond_the_space_is_not_the_surrogates():
+    """It stays in the table, and would end the report with an error."""
+    study = made.study(sampler="external")
+    inside = made.trial(0, 1.0, origin="external")
+    outside = made.trial(1, 2.0, origin="external", params={**inside.params, "learning_rate": 9.0})
+    assert [t.number for t in results.minimised(study, [inside, outside])] == [0]
+    assert len(results.table(study, [inside, outside])) == 2

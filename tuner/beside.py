@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from jobs.contract import State
 from tuner import budget, confirm
-from tuner.confirm import Confirmed, loss
+from tuner.confirm import Confirmed
 from tuner.confirmation import welch
-from tuner.results import metric, searched
+from tuner.results import best_so_far, metric, searched
 from tuner.study import IDENTITY, Study
 from tuner.tallies import Interval
 from tuner.trial import Trial
@@ -78,8 +78,7 @@ class Entry:
 
     def best_so_far(self) -> Array:
         """The best value after each finished trial, (trial,); NaN before the first."""
-        losses = [loss(self.study, t) for t in self.ended]
-        return self.study.sign * np.fmin.accumulate(np.array(losses, float))
+        return best_so_far(self.study, self.ended)
 
     def hours(self) -> Array:
         """What had been spent on the search by the end of each trial, (trial,)."""

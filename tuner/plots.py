@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jobs.contract import State
 from tuner import confirm
 from tuner.confirm import best, loss, winner
-from tuner.results import chosen_epoch, metric, searched
+from tuner.results import best_so_far, chosen_epoch, metric, searched
 from tuner.study import Study
 from tuner.style import BLUE, INK, MARKS, NOTHING, ORANGE, PALE, RED, TOO_FEW, empty, shortened
 from tuner.trial import Trial
@@ -144,12 +144,6 @@ def importance(study: Study, shares: Mapping[str, tuple[float, float]], method: 
     )
     ax.set_title(f"{shortened(study.name)}: which parameters matter", pad=10)
     return figure
-
-
-def best_so_far(study: Study, rows: Sequence[Trial]) -> Array:
-    """The best value among each trial and those before it, (trial,); NaN before the first."""
-    losses = [loss(study, t) for t in rows]
-    return study.sign * np.fmin.accumulate(losses)
 
 
 def _word(study: Study, trials: Sequence[Trial]) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from jobs import rungs
 from jobs.contract import SEARCH, State
@@ -45,6 +47,12 @@ def _is_in(study: Study, trial: Trial) -> bool:
     except BadInput:
         return False
     return True
+
+
+def best_so_far(study: Study, rows: Sequence[Trial]) -> NDArray[Any]:
+    """The best value among each trial and those before it, (trial,); NaN before the first."""
+    losses = [loss(study, t) for t in rows]
+    return study.sign * np.fmin.accumulate(losses)
 
 
 def metric(study: Study) -> str:

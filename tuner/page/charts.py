@@ -13,8 +13,8 @@ from tuner.budget import cost
 from tuner.confirm import winner
 from tuner.page import svg, words
 from tuner.page.svg import Frame, Scale, path
-from tuner.plots import best_so_far, fences, value_of
-from tuner.results import metric, searched
+from tuner.plots import fences, value_of
+from tuner.results import best_so_far, metric, searched
 from tuner.study import Study
 from tuner.trial import Trial
 
