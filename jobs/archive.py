@@ -8,17 +8,18 @@ JSON text has no raw tabs, so a curve is cut out unread: as objects those of 100
 fill a memory.
 """
 
+import itertools
 import json
 import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from jobs import files
 
+_BATCH = 1000  # records that are decoded at once
 _FEW = 50  # results that are read one by one though there is a digest
 _PACK = re.compile(r"(\d{6,})\.packed\.jsonl")
 _CHECK = b'{"check":"%08x",'
@@ -59,18 +60,13 @@ class Curve(Sequence[Mapping[str, Any]]):
         return records
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A whole line, of which only the number is read yet."""
 
     number: int
     line: bytes
     result: bytes
     curve: bytes
-
-    def table(self) -> dict[str, Any]:
-        """The record as it was published, its curve still unread."""
-        return {**json.loads(self.result), "curve": Curve(self.curve)}
 
 
 @final
@@ -114,6 +110,19 @@ class Archives:
         if len(wanted) > _FEW:
             with suppress(OSError):  # what the cache lacks is read from done/
                 yield from read(self.digest, self.key())
+
+
+def tables(entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
+    """The records as they were published, their curves still unread.
+
+    Many are decoded at once: that takes half as long as one by one.
+    """
+    source = iter(entries)
+    while batch := list(itertools.islice(source, _BATCH)):
+        records = json.loads(b"[%s]" % b",".join([entry.result for entry in batch]))
+        for entry, table in zip(batch, records, strict=True):
+            table["curve"] = Curve(entry.curve)
+            yield table
 
 
 def curve(records: Any) -> Curve:

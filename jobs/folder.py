@@ -87,11 +87,11 @@ class RunFolder:
 
     def proposal(self, number: int) -> Proposal | None:
         """The proposal of a trial; None while it cannot be read."""
-        return _record(Proposal, files.read(self.of(number, "proposal")))
+        return _read(Proposal, self.of(number, "proposal"))
 
     def claimed(self, number: int, attempt: int) -> Claim | None:
         """The claim of an attempt; None while it cannot be read."""
-        return _record(Claim, files.read(self.of(number, "claim", attempt)))
+        return _read(Claim, self.of(number, "claim", attempt))
 
     def ended(self, number: int, attempts: int) -> tuple[dict[str, Any], ...]:
         """The lost ones of the first so many attempts at a trial: where, when, and why they ended.
@@ -117,18 +117,23 @@ class RunFolder:
         return next(self.results([number]), None)
 
     def results(self, numbers: Iterable[int]) -> Iterator[Result]:
-        """The outcomes of finished trials as far as they can be read, in no order.
+        """The outcomes of finished trials as far as they can be read, in no order."""
+        return self.outcomes(Result, numbers)
+
+    def outcomes(self, kind: type[Record], numbers: Iterable[int]) -> Iterator[Record]:
+        """The same as records of a kind that has some of a Result's fields.
 
         They come from the pack; many from the digest; and each that is left from its own file.
         """
         left = set(numbers)
-        for entry in self.archives.entries(left):
-            if entry.number in left:
-                left.remove(entry.number)
-                yield _result(entry.table())
+        there = (entry for entry in self.archives.entries(left) if entry.number in left)
+        for table in archive.tables(there):
+            if table["number"] in left:  # a line can stand there twice
+                left.remove(table["number"])
+                yield _record(kind, table)
         for number in sorted(left):
-            if (table := files.read(self.result_path(number))) is not None:
-                yield _result(table | {"curve": archive.curve(table.get("curve", ()))})
+            if (single := files.read(self.result_path(number))) is not None:
+                yield _record(kind, {**single, "curve": archive.curve(single.get("curve", ()))})
 
     def source(self, number: int) -> Path:
         """The file that holds the outcome of a trial."""
@@ -191,28 +196,32 @@ def past(tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _result(table: Mapping[str, Any]) -> Result:
-    result = _record(Result, table)
-    assert result is not None  # for mypy: a table gives a record
-    return result
-
-
 def _table(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
-@cache
-def _names(kind: type[Any]) -> frozenset[str]:
-    """The fields of a record; asked once, since 100,000 results are read at a time."""
-    return frozenset(field.name for field in dataclasses.fields(kind))
+def _read(kind: type[Record], path: Path) -> Record | None:
+    table = files.read(path)
+    return None if table is None else _record(kind, table)
 
 
-def _record(kind: type[Record], table: Mapping[str, Any] | None) -> Record | None:
+def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:
     """A record from its JSON table; keys of a newer version are passed over."""
-    if table is None:
-        return None
-    known = _names(kind) & table.keys()  # type: ignore[arg-type]  # a class is hashable
-    values = {key: tuple(v) if isinstance(v := table[key], list) else v for key in known}
-    if "state" in values:
-        values["state"] = State(str(values["state"]))
-    return kind(**values)
+    names, defaults = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+    known = {**defaults, **table}
+    if "state" in known:
+        known["state"] = State(str(known["state"]))
+    values = map(known.__getitem__, names)
+    return kind(*[tuple(value) if type(value) is list else value for value in values])
+
+
+@cache
+def _fields(kind: type[Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The fields of a record, and their defaults; asked once, since many are read at a time."""
+    fields = dataclasses.fields(kind)
+    plain = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    made = {
+        f.name: f.default_factory()
+        for f in fields if f.default_factory is not dataclasses.MISSING
+    }  # fmt: skip
+    return tuple(field.name for field in fields), plain | made

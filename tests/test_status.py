@@ -19,6 +19,7 @@ from tuner import drive as drives
 from tuner.controller import Controller
 from tuner.settings import Jobs
 from tuner.status import status, text, watch
+from tuner.store import resume_line
 from tuner.trial import Trial
 
 pytestmark = pytest.mark.fast
@@ -133,7 +134,7 @@ def test_the_command_writes_nothing_and_says_how_to_go_on(tmp_path):
     found = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
     assert found["state"] == "stopped: enough"
     assert "s: stopped: enough" in words
-    assert f"to go on: {drives.resume_line(run)}" in words
+    assert f"to go on: {resume_line(run)}" in words
     assert snapshot(run.path) == before
 
 
@@ -176,7 +177,7 @@ def test_the_same_error_is_shown_in_one_screen(tmp_path, capsys):
     assert "ValueError: the same bug every time" in screen
     assert "in broken" in screen
     assert f"all of it: {run.folder.result_path(0)}" in screen
-    assert screen.rstrip().endswith(drives.resume_line(run))
+    assert screen.rstrip().endswith(resume_line(run))
     assert len(screen.splitlines()) < 24
 
 

@@ -17,7 +17,7 @@ from tuner.controller import Controller
 from tuner.settings import Jobs
 from tuner.space import BadInput
 from tuner.status import status
-from tuner.store import Store, change
+from tuner.store import Store, change, resume_line
 
 pytestmark = pytest.mark.fast
 
@@ -30,8 +30,8 @@ def test_a_paused_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path, capsys):
     said = steer.pause(run)
     assert drives.drive(run, Inline(run.folder)) == 0
     assert {t.state for t in run.trials()} == {State.WAITING}
-    assert drives.resume_line(run) in said
-    assert drives.resume_line(run) in capsys.readouterr().err
+    assert resume_line(run) in said
+    assert resume_line(run) in capsys.readouterr().err
     assert status(run)["state"] == "stopped: paused"
     run.go_on()
     assert drive(run).finished
@@ -68,7 +68,7 @@ def test_a_finished_run_tries_one_more(tmp_path):
     """It says that it has ended, and how it goes on."""
     run = make(tmp_path, n_trials=3)
     assert drives.drive(run, Inline(run.folder)) == 0
-    assert drives.resume_line(run) in steer.again(run, 1)
+    assert resume_line(run) in steer.again(run, 1)
     run.go_on()
     assert drives.drive(run, Inline(run.folder)) == 0
     first, again = run.trials()[1], run.trials()[3]
@@ -120,7 +120,7 @@ def test_a_finished_run_gets_more_trials(tmp_path):
     """It goes on as one that was begun with so many."""
     run = make(tmp_path, n_trials=3)
     assert drives.drive(run, Inline(run.folder)) == 0
-    assert drives.resume_line(run) in steer.set_(run, ["n_trials=5"])
+    assert resume_line(run) in steer.set_(run, ["n_trials=5"])
     again = Store(run.path)
     again.go_on()
     assert drives.drive(again, Inline(run.folder)) == 0

@@ -21,11 +21,10 @@ from tuner.controller import Controller, Status
 from tuner.figures import Figures
 from tuner.progress import Progress
 from tuner.space import BadInput
-from tuner.store import Store
+from tuner.store import ALIVE_WITHIN, Store, resume_line
 from tuner.study import Study
 from tuner.succession import Succession
 
-ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _FAREWELL = 30.0  # seconds that local workers get to write a checkpoint after Ctrl-C
 _SCREEN = 16  # lines of an error that a user reads
 FINISHED = "finished"  # the wish to stop of a run that has come to its end
@@ -119,11 +118,6 @@ def _verdict(store: Store, status: Status) -> str:
         lines += [*(f"  {line}" for line in tail), where]
     lines.append("with a changed study file go on with: python -m tuner.run STUDY")
     return "\n".join([*lines, f"mend that, then go on: {resume_line(store)}"])
-
-
-def resume_line(store: Store) -> str:
-    """The command that goes on with a run."""
-    return f"python -m tuner.resume {store.path}"
 
 
 def _loop(

@@ -17,7 +17,7 @@ from jobs.folder import RunFolder
 from tuner import cli, drive
 from tuner.confirm import TEST
 from tuner.space import BadInput
-from tuner.store import Store
+from tuner.store import Store, resume_line
 
 _EXAMPLE = "runs/pm25"
 _BUNDLE = "packed.tar"  # logs, and weights that no command reads
@@ -41,7 +41,7 @@ def _finished(store: Store) -> int:
     """How many trials there are, all of them finished."""
     view = store.view()
     if open_ := len(view.proposed - view.finished):
-        remedy = f"finish it first: {drive.resume_line(store)}"
+        remedy = f"finish it first: {resume_line(store)}"
         raise BadInput("", f"has {open_} unfinished trials", remedy)
     if not view.finished:
         raise BadInput("", "has no trial", "pack a run that has")

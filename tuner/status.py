@@ -17,10 +17,9 @@ from jobs.submissions import black_holes
 from tuner import cli, detail, live
 from tuner.budget import LOST, Past, held_lines, spent, spent_lines
 from tuner.confirm import confirmed, progress, winner
-from tuner.drive import ALIVE_WITHIN, resume_line
 from tuner.known import known
 from tuner.page.words import visible
-from tuner.store import Store
+from tuner.store import ALIVE_WITHIN, Store, resume_line
 from tuner.units import duration
 
 _EXAMPLES = ("runs/pm25 --watch", "runs/pm25 37")

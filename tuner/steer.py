@@ -15,9 +15,9 @@ from jobs.contract import BY_HAND, SEARCH, Claim, Proposal, State
 from jobs.reasons import CANCELLED
 from tuner import cli
 from tuner.detail import numbered
-from tuner.drive import PAUSED, resume_line
+from tuner.drive import PAUSED
 from tuner.space import BadInput
-from tuner.store import Store, change
+from tuner.store import Store, change, resume_line
 from tuner.study import overlaid, value_of
 from tuner.trial import Trial
 

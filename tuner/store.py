@@ -17,13 +17,14 @@ from tuner import confirm, ours, warm
 from tuner.settings import WarmStart
 from tuner.space import BadInput
 from tuner.study import IDENTITY, Study
-from tuner.trial import Trial, of_proposal, of_result
+from tuner.trial import Trial, of_proposal
 
 _VERSIONS = ("submitit", "torch", "scikit-optimize", "hyperopt", "numpy", "pandas")
 _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
 _SETTINGS = "settings.json"  # of its study what may change …
 _LIMITS = ("n_trials", "gpu_hours", "confirm", "enqueue")  # … and under a controller at work
+ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
@@ -84,11 +85,11 @@ class Store:
         """Every trial of the run in the order of its numbers."""
         view = view or self.view()
         known = self._results
-        for result in self.folder.results([n for n in view.finished if n not in known]):
-            self._results[result.number] = of_result(result)
-            self._proposals.pop(result.number, None)
-            self._claims.pop(result.number, None)
-            self._tries.pop(result.number, None)
+        for trial in self.folder.outcomes(Trial, [n for n in view.finished if n not in known]):
+            known[trial.number] = trial
+            self._proposals.pop(trial.number, None)
+            self._claims.pop(trial.number, None)
+            self._tries.pop(trial.number, None)
         found = list(map(known.get, range(view.size)))
         for number in view.proposed - view.finished:
             found[number] = self._open(number, view)
@@ -256,6 +257,11 @@ def create(study: Study, path: Path) -> Store:
     _refuse_change(json.loads(json.dumps(old)), json.loads(json.dumps(identity)))
     change(path, study)
     return Store(path)
+
+
+def resume_line(store: Store) -> str:
+    """The command that goes on with a run."""
+    return f"python -m tuner.resume {store.path}"
 
 
 def change(path: Path, study: Study) -> None:

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.contract import SEARCH, Claim, Proposal, Result, State
+from jobs.contract import SEARCH, Claim, Proposal, State
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial of a run at one moment; times in seconds, `started` since the epoch."""
+    """One trial of a run at one moment; times in seconds, `started` since the epoch.
+
+    Its fields bear the names that a Result's have: a finished trial is read from there.
+    """
 
     number: int
     state: State
@@ -31,46 +34,20 @@ class Trial:
     job: str = ""  # Slurm's job id, or the process of a local worker
     submitted: float = 0.0  # when that was handed to Slurm, and when it began; 0: not known
     began: float = 0.0
-    told: int = 0  # results that the sampler knew when it proposed this …
-    pending: int = 0  # … and trials whose results it did not know yet
+    pending: tuple[int, ...] = ()  # whose results the sampler did not know when it proposed this
     origin: str = ""  # "enqueue", or the sampler's name
     of: int | None = None  # the search trial whose params a test part trains
+
+    @property
+    def told(self) -> int:
+        """How many results the sampler knew when it proposed this."""
+        return self.number - len(self.pending)
 
 
 def counts(trials: Sequence[Trial]) -> dict[State, int]:
     """How many of the trials are in each state."""
     states = [trial.state for trial in trials]
     return {state: states.count(state) for state in State}
-
-
-def of_result(result: Result) -> Trial:
-    """A finished trial."""
-    return Trial(
-        number=result.number,
-        state=result.state,
-        params=result.params,
-        part=result.part,
-        value=result.value,
-        reason=result.reason,
-        seed=result.seed,
-        curve=result.curve,
-        metrics=result.metrics,
-        started=result.started,
-        seconds=result.seconds,
-        attempts=result.attempts,
-        lost=result.lost,
-        lost_seconds=result.lost_seconds,
-        tries=result.tries,
-        host=result.host,
-        device=result.device,
-        job=result.job,
-        submitted=result.submitted,
-        began=result.began,
-        told=result.number - len(result.pending),
-        pending=len(result.pending),
-        origin=result.origin,
-        of=result.of,
-    )
 
 
 def of_proposal(
@@ -91,8 +68,7 @@ def of_proposal(
         submitted=claim.submitted if claim else 0.0,
         began=claim.began if claim else 0.0,
         **lost,
-        told=proposal.number - len(proposal.pending),
-        pending=len(proposal.pending),
+        pending=proposal.pending,
         origin=proposal.origin,
         of=proposal.of,
     )

@@ -153,8 +153,8 @@ class Simulation:
         known = self.finished
         for i, params in enumerate(points):
             number = len(trials) + i
-            trial = Trial(number, State.WAITING, params, origin=self.study.sampler, told=known,
-                          pending=number - known)  # fmt: skip
+            trial = Trial(number, State.WAITING, params, origin=self.study.sampler,
+                          pending=tuple(range(known, number)))  # fmt: skip
             self._at(self.now + took * (i + 1) / n, self._publish, trial)
         return took
 

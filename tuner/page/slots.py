@@ -42,7 +42,7 @@ class Stay:
 
     place: tuple[str, str]  # host and device
     submitted: float
-    began: float
+    began: float  # in whole seconds on Slurm: of a job that did not wait, before it was submitted
     trained: list[Spell] = field(default_factory=list)
 
     @property
@@ -128,7 +128,7 @@ def _words(rows: Sequence[Sequence[Stay]], span: float) -> str:
     """How the time of the slots was used."""
     stays = [stay for lane in rows for stay in lane]
     took = {kind: _took(stays, kind) for kind in _KEY}
-    waits = [s.end - s.begin for stay in stays for s in stay.spells if s.kind == "queued"]
+    waits = [max(0.0, s.began - s.submitted) for s in stays if s.submitted and s.began]
     training = sum(took.values()) - took["queued"] - took["starting"] - took["lost"]
     lost = f", lost attempts {words.duration(took['lost'])}" if took["lost"] else ""
     said = f"{words.count(len(rows), 'slot')} over {words.duration(span)}. "
