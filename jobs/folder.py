@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, NamedTuple, TypeVar, final
 
 from jobs import archive, doors, files
 from jobs.archive import Archives
@@ -207,21 +208,29 @@ def _read(kind: type[Record], path: Path) -> Record | None:
 
 def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:
     """A record from its JSON table; keys of a newer version are passed over."""
-    names, defaults = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
-    known = {**defaults, **table}
+    layout = _layout(kind)  # type: ignore[arg-type]  # a class is hashable
+    known = {**layout.defaults, **table}
     if "state" in known:
         known["state"] = State(str(known["state"]))
-    values = map(known.__getitem__, names)
-    return kind(*[tuple(value) if type(value) is list else value for value in values])
+    for name in layout.sequences:
+        if type(known[name]) is list:
+            known[name] = tuple(known[name])
+    return kind(*layout.values(known))
+
+
+class _Layout(NamedTuple):
+    """What reading a record needs to know of its kind; asked once, since 100,000 are read."""
+
+    values: Callable[[Mapping[str, Any]], Iterable[Any]]  # in the order of the fields
+    defaults: Mapping[str, Any]
+    sequences: Sequence[str]  # fields that JSON knows as lists
 
 
 @cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The fields of a record, and their defaults; asked once, since many are read at a time."""
+def _layout(kind: type[Any]) -> _Layout:
     fields = dataclasses.fields(kind)
-    plain = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
-    made = {
-        f.name: f.default_factory()
-        for f in fields if f.default_factory is not dataclasses.MISSING
-    }  # fmt: skip
-    return tuple(field.name for field in fields), plain | made
+    missing = dataclasses.MISSING
+    defaults = {f.name: f.default for f in fields if f.default is not missing}
+    made = {f.name: f.default_factory() for f in fields if f.default_factory is not missing}
+    sequences = [name for name, default in defaults.items() if default == ()]
+    return _Layout(itemgetter(*(field.name for field in fields)), defaults | made, sequences)

@@ -186,6 +186,14 @@ def test_a_slot_queues_starts_and_trains():
     )
 
 
+def test_a_job_that_began_at_once_waited_too():
+    """Slurm's clock has whole seconds: it can begin before it was submitted."""
+    trials = [placed(n, f"{n}", 130.0, began, 120.7) for n, began in enumerate((120.0, 120.0))]
+    chart, said = slots.slots(trials, 0.0)
+    assert "a job waited 0 s in the median, 0 s at most" in said.replace("\N{NO-BREAK SPACE}", " ")
+    assert "in the queue" not in chart
+
+
 def test_a_lost_attempt_stands_where_it_was():
     """In its own job's slot, and not in that of the job where the trial ended well."""
     died = {"job": "1", "host": "n1", "device": "", "submitted": 0.0, "began": 90.0}

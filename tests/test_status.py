@@ -138,13 +138,24 @@ def test_the_command_writes_nothing_and_says_how_to_go_on(tmp_path):
     assert snapshot(run.path) == before
 
 
+def test_a_look_brings_no_array_library(tmp_path):
+    """Their imports alone take longer than a small run's whole status."""
+    run = make(tmp_path, n_trials=3)
+    code = "import sys, runpy; sys.argv = ['status', sys.argv[1]]\n"
+    code += "runpy.run_module('tuner.status', run_name='__main__')\n"
+    code += "print(sorted({'numpy', 'pandas', 'torch', 'skopt'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code, str(run.path)]
+    words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert words.splitlines()[-1] == "[]"
+
+
 @pytest.mark.slow
 def test_ten_thousand_trials_are_shown_at_once(tmp_path):
     """In CPU seconds of the whole command, which a busy machine does not change much; bar: one."""
     digested_run(tmp_path / "run", 10_000)
     command = [sys.executable, "-m", "tuner.status", str(tmp_path / "run")]
     used = []
-    for _ in range(3):  # what else runs here can only add to it
+    for _ in range(5):  # what else runs here can only add to it
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         words = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.rungs import FACTOR, earliest, first_rung, fixed
 from models.defaults import OURS
-from models.split import Dataset
 from tuner.space import BadInput
+
+if TYPE_CHECKING:  # it brings numpy, which most commands do without
+    from models.split import Dataset
 
 _KEYS = ("name", "reduction_factor", "first_rung", "metric")
 _NAMES = ("asha", "none")
@@ -63,7 +65,7 @@ def _check_first(known: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
         raise BadInput("pruner.first_rung", f"{asked!r} will not do", remedy)
 
 
-def off(study: Mapping[str, Any], pruner: Mapping[str, Any], data: Dataset | None) -> str:
+def off(study: Mapping[str, Any], pruner: Mapping[str, Any], data: "Dataset | None") -> str:
     """Why a study's pruner stays off; empty where it is on, or where none is asked for."""
     if pruner.get("name", "none") == "none":
         return ""
@@ -77,7 +79,7 @@ def off(study: Mapping[str, Any], pruner: Mapping[str, Any], data: Dataset | Non
     return ""
 
 
-def _too_small(data: Dataset) -> str:
+def _too_small(data: "Dataset") -> str:
     parts = [split.validation for split in data.splits("search") if split.validation]
     items = sum(len(part.rows) for part in parts)
     if items < _MANY_ITEMS:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, time
 from typing import Any
 
-import numpy as np
-
 
 class BadInput(Exception):  # noqa: N818 - the input is at fault, not the program
     """A fault of the user's input: which key, what is wrong, and what to do about it."""
@@ -31,7 +29,8 @@ def plain(key: str, value: Any) -> Any:
 
     Raises BadInput, with the key of the part that is at fault, for what JSON does not know.
     """
-    if hasattr(value, "tolist") and not isinstance(value, (np.datetime64, np.timedelta64)):
+    kind = getattr(getattr(value, "dtype", None), "kind", "")  # numpy's: M a date, m a span
+    if hasattr(value, "tolist") and kind not in ("M", "m"):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):  # JSON has neither
         raise BadInput(key, f"{value!r} is no number", "give a finite one")
@@ -39,7 +38,7 @@ def plain(key: str, value: Any) -> Any:
         return value
     if isinstance(value, (date, time)):
         return value.isoformat()
-    if isinstance(value, (os.PathLike, np.datetime64)):
+    if isinstance(value, os.PathLike) or kind == "M":
         return str(value)
     if isinstance(value, Mapping):
         return {_name(key, name): plain(f"{key}.{name}", part) for name, part in value.items()}

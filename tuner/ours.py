@@ -2,16 +2,18 @@
 asked by its first trials."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.defaults import OURS, ParamError, checked
-from models.split import Dataset
 from tuner.parameters import Categorical
 from tuner.space import BadInput, Space
 from tuner.study import Study
 
+if TYPE_CHECKING:  # it brings numpy, which most commands do without
+    from models.split import Dataset
 
-def check(study: Study, data: Dataset | None) -> None:
+
+def check(study: Study, data: "Dataset | None") -> None:
     """Raise BadInput where our training would refuse what is fixed, or an end of the space."""
     if study.train != OURS or data is None:
         return

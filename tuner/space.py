@@ -6,8 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-import numpy as np
-
 from tuner.inputs import BadInput
 from tuner.parameters import Categorical, Float, Int, Parameter, from_entry, to_entry, values
 
@@ -98,6 +96,8 @@ class Space:
             yield self.only_active(dict(zip(self.parameters, point, strict=True)))
 
     def _drawn(self, seed: int) -> Iterator[dict[str, Any]]:
+        import numpy as np  # noqa: PLC0415 - a tenth of a second, for those who ask
+
         draws = np.random.default_rng(seed).random((_DRAWS, len(self.parameters)))
         return (self.from_unit(u.tolist()) for u in draws)
 

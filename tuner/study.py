@@ -8,10 +8,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import trust
-from models import data as datasets
 from models.defaults import OURS
 from models.protocols import Scratch
 from tuner import asha, checks, functions, samplers
@@ -19,6 +18,9 @@ from tuner.functions import Train
 from tuner.inputs import BadInput, settle
 from tuner.settings import Confirm, Jobs, WarmStart
 from tuner.space import Space
+
+if TYPE_CHECKING:  # they bring numpy, which most commands do without
+    from models.data import Dataset
 
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,64}")
 # What makes two runs comparable; everything else of a study may change while a run goes on.
@@ -145,13 +147,15 @@ class Study:
             warm_start=WarmStart.from_table(table.get("warm_start", {})),
         )
 
-    def load_data(self, scratch: Scratch | None = None) -> datasets.Dataset | None:
+    def load_data(self, scratch: Scratch | None = None) -> "Dataset | None":
         """The data set, checked; None for a study that names none. Raises BadInput.
 
         Data larger than memory have splits only with a `scratch`, where they are prepared.
         """
         if not self.data:
             return None
+        from models import data as datasets  # noqa: PLC0415
+
         try:
             return datasets.load(self.data, scratch)
         except datasets.DataError as error:
@@ -205,7 +209,9 @@ def read(path: Path, settings: Sequence[str] = ()) -> Study:
 
 def _located(source: str, folder: Path) -> str:
     """The name of shipped data, or a file's absolute path."""
-    return source if source in datasets.SHIPPED else str((folder / source).resolve())
+    from models.data import SHIPPED  # noqa: PLC0415
+
+    return source if source in SHIPPED else str((folder / source).resolve())
 
 
 def overlaid(study: Study, settings: Sequence[str]) -> Study:
