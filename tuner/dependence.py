@@ -1,7 +1,6 @@
 """What the surrogate of a run expects: partial dependence on the parameters that matter."""
 
 from collections.abc import Collection, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -54,15 +53,17 @@ def dependence(study: Study, result: Any, names: Collection[str]) -> Figure:
 
 def mean(result: Any, shown: Sequence[Scale]) -> Array:
     """The loss expected over a grid of one or two parameters: (value,) or (value, value)."""
-    columns = [_index(result, scale) for scale in shown]
+    others = result.space.transform(result.x_iters[:: -(-len(result.x_iters) // _OVER)])
     grids = [scale.grid(_GRID) for scale in shown]
-    others = result.x_iters[:: -(-len(result.x_iters) // _OVER)]
-    points = []
-    for values in product(*grids):
-        for trial in others:
-            given = dict(zip(columns, values, strict=True))
-            points.append([given.get(column, value) for column, value in enumerate(trial)])
-    expected = result.models[-1].predict(result.space.transform(points))
+    chosen = np.indices([len(grid) for grid in grids]).reshape(len(grids), -1)  # (scale, point)
+    points = np.tile(others, (chosen.shape[1], 1, 1))  # (point, other, column)
+    for scale, grid, at in zip(shown, grids, chosen, strict=True):
+        index = _index(result, scale)
+        values = result.space.dimensions[index].transform(grid)
+        begin = sum(before.transformed_size for before in result.space.dimensions[:index])
+        columns = np.reshape(values, (len(grid), -1))  # (value, column): a category has several
+        points[:, :, begin : begin + columns.shape[1]] = columns[at, None]
+    expected = result.models[-1].predict(points.reshape(-1, points.shape[-1]))
     average: Array = expected.reshape(*map(len, grids), len(others)).mean(axis=-1)
     return average
 

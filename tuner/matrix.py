@@ -141,7 +141,7 @@ def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
     shown = scales(study.space, list(study.space.parameters)[:MOST])
     note = "dark: the better trials · light: the worse · ✕ failed · ◇ pruned · ★ winner"
     figure, ax = canvas(shown, f"{shortened(study.name)}: where the search looked", note)
-    places = {s.name: s.place([t.params.get(s.name) for t in rows]) for s in shown}
+    places = [scale.place([t.params.get(scale.name) for t in rows]) for scale in shown]
     won = winner(study, trials)
     losses = np.array([loss(study, t) for t in rows])
     order = [i for i in np.argsort(-losses) if np.isfinite(losses[i])]  # the best on top
@@ -150,20 +150,24 @@ def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
     pruned = [i for i, t in enumerate(rows) if t.state is State.PRUNED]
     star = [i for i, t in enumerate(rows) if t is won]
     size = 26 * min(1, 6 / len(shown)) * min(1.0, (60 / (len(rows) + 1)) ** 0.5) + 3
-    many = len(rows) * len(shown) * (len(shown) - 1) / 2 > MARKS
-    for i, j, (x, y) in below(len(shown)):
-        across, up = (  # (trial,)
-            start + shown[k].spread(places[shown[k].name], k) for start, k in ((x, j), (y, i))
-        )
-        ax.scatter(
-            across[pruned], up[pruned], size, "none", marker="D", ec=ORANGE, lw=0.7, rasterized=many
-        )
-        ax.scatter(across[order], up[order], size, ranks, cmap=SHADES, lw=0, rasterized=many)
-        ax.scatter(across[failed], up[failed], size, RED, marker="x", lw=0.8, rasterized=many)
-        ax.scatter(across[star], up[star], 110, RED, marker="*", ec="white", lw=0.6)
+    cells = list(below(len(shown)))
+    many = len(rows) * len(cells) > MARKS
+    apart = [scale.spread(places[k], k) for k, scale in enumerate(shown)]
+    across, up = (  # (cell, trial): drawn in one go, which is sooner done than a go a cell
+        np.reshape([start + apart[k] for start, k in ends], (len(cells), len(rows)))
+        for ends in ([(x, j) for _, j, (x, _) in cells], [(y, i) for i, _, (_, y) in cells])
+    )
+    ax.scatter(
+        across[:, pruned], up[:, pruned], size, "none",
+        marker="D", ec=ORANGE, lw=0.7, rasterized=many,
+    )  # fmt: skip
+    shades = np.broadcast_to(ranks, across[:, order].shape)
+    ax.scatter(across[:, order], up[:, order], size, shades, cmap=SHADES, lw=0, rasterized=many)
+    ax.scatter(across[:, failed], up[:, failed], size, RED, marker="x", lw=0.8, rasterized=many)
+    ax.scatter(across[:, star], up[:, star], 110, RED, marker="*", ec="white", lw=0.6)
     for i, scale in enumerate(shown):
         x, y = corner(i, i, len(shown))
-        _histogram(ax, places[scale.name], len(scale.levels) or 10, (x, y))
+        _histogram(ax, places[i], len(scale.levels) or 10, (x, y))
     return figure
 
 

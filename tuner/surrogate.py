@@ -1,4 +1,4 @@
-"""scikit-optimize's one home: its own ask and tell, and the results and plots it makes."""
+"""scikit-optimize's one home: its own ask and tell, and the results that its plots show."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,6 @@ from skopt import Optimizer
 from skopt import space as dims
 from skopt.learning import GaussianProcessRegressor
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from skopt.plots import plot_convergence, plot_evaluations, plot_objective
 from skopt.utils import create_result, normalize_dimensions
 
 from jobs.contract import State
@@ -25,9 +24,6 @@ __all__ = [
     "ask",
     "importance",
     "model",
-    "plot_convergence",
-    "plot_evaluations",
-    "plot_objective",
     "to_result",
 ]
 
