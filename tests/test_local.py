@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -113,6 +114,30 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(tmp_path):
     again = start(tmp_path, "tuner.resume", run)
     assert again.wait(timeout=120) == 0
     assert len(results(run)) == 4
+
+
+def test_a_closed_terminal_is_a_controller_less(tmp_path):
+    """The kernel's SIGHUP reaches the controller, and not its workers; resume ends the run."""
+    path = study_file(tmp_path, "sleep", 4, "seconds = 3", grace=60)
+    run = tmp_path / "run"
+    inner, outer = pty.openpty()
+    words = [sys.executable, "-m", "tuner.run", str(path), "--folder", str(run)]
+    controller = subprocess.Popen(
+        ["setsid", "--ctty", *words],
+        cwd=REPOSITORY, stdin=outer, stdout=outer, stderr=outer,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    os.close(outer)
+    wait_for(lambda: len(list(run.glob("open/*.metrics.jsonl"))) == 2, 60)
+    before = {process.pid for process in live_workers(run)}
+    os.close(inner)
+    assert controller.wait(timeout=60) == -signal.SIGHUP
+    assert {process.pid for process in live_workers(run)} == before
+    again = start(tmp_path, "tuner.resume", run)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output
+    assert [r["attempts"] for r in results(run)] == [1] * 4
+    assert {int(r["job"].split("-")[0]) for r in results(run)} == before
 
 
 def test_a_second_controller_leaves_and_does_no_harm(tmp_path):
