@@ -41,7 +41,7 @@ class LargeSeries(ByTime):
         self._source, self._spec = source, spec
         self.window, horizon = positive(spec, "window"), positive(spec, "horizon")
         self._reach = self.window + horizon - 1
-        self._names = columns_used(source.columns, spec)
+        self.columns = columns_used(source.columns, spec)
         calendar(np.zeros(1) if source.timed else None, spec["calendar"])  # its faults show here
         self._folder = scratch(self._name(), self._pieces) if scratch else None
         if not scratch:
@@ -63,7 +63,7 @@ class LargeSeries(ByTime):
         )
         mean, std = (np.asarray(facts[name], np.float32) for name in ("mean", "std"))
         scale = {"mean": mean, "std": std, "flags": facts["flags"]}
-        made = recipe(self._names, self._spec, step=facts["step"], **scale)
+        made = recipe(self.columns, self._spec, step=facts["step"], **scale)
         tested = test if part == "test" else None
         return (Split(train, validation, tested, float(mean[0]), float(std[0]), made),)
 
@@ -77,11 +77,11 @@ class LargeSeries(ByTime):
         name = self._name()
         if name not in _surveys:
             _surveys.clear()
-            _surveys[name] = survey(self._rows(), self._source, self._names, self._spec["borders"])
+            _surveys[name] = survey(self._rows(), self._source, self.columns, self._spec["borders"])
         return _surveys[name]
 
     def _rows(self) -> Rows:
-        return Rows(self._source, self._names, self._reach)
+        return Rows(self._source, self.columns, self._reach)
 
     def _pieces(self) -> Iterator[tuple[str, bytes]]:
         """The prepared files: the arrays of a `Part` from end to end, and what they mean."""

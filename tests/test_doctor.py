@@ -178,7 +178,9 @@ def test_data_larger_than_memory_are_not_prepared_by_the_doctor(monkeypatch, tmp
     np.save(table, np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32))
     data = {"source": str(table), "target": "0", "window": 4}
     space = {"lstm_units": Int(8, 16)}
-    assert "larger than memory" in _data(made.study(space, data=data)).text
+    size, columns = _data(made.study(space, data=data))
+    assert "larger than memory" in size.text
+    assert columns.text == "'0' is forecast from itself, '1'"
 
 
 @pytest.mark.fast
@@ -187,7 +189,18 @@ def test_what_our_training_refuses_the_doctor_refuses():
     data = {"source": "prototype", "target": "target", "window": 20}
     wanted = made.study({"lstm_units": Int(8, 16)}, data=data, fixed={"precision": "fp16"})
     with pytest.raises(BadInput, match="none of float32, bf16, auto"):
-        _data(wanted)
+        list(_data(wanted))
+
+
+@pytest.mark.fast
+def test_the_columns_that_are_seen_are_named(tmp_path):
+    """Those of words, and of dates without `time`, are not among them: nothing else says so."""
+    table = tmp_path / "plant.csv"
+    rows = [f"2024-01-{day:02},north,{day * 0.1},{day % 7}" for day in range(1, 29)]
+    table.write_text("\n".join(["day,site,flow,yield", *rows]))
+    data = {"source": str(table), "target": "yield", "window": 2}
+    _, columns = _data(made.study({"lstm_units": Int(8, 16)}, data=data))
+    assert columns.text == "'yield' is forecast from itself, 'flow'"
 
 
 @pytest.mark.fast

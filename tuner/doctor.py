@@ -16,9 +16,11 @@ from jobs import files, slurm
 from jobs.executor import gpus_here
 from jobs.orders import GRACE
 from models.large import LargeSeries
+from models.series import Series
 from tuner import cli, errand, ours, study
 from tuner.errand import Errand
 from tuner.forecast import LARGEST, MIDDLE, forecast, points, trainings
+from tuner.page.words import count
 from tuner.space import BadInput
 from tuner.study import Study
 from tuner.units import duration
@@ -27,6 +29,7 @@ _EXAMPLE = "jobs/pm25.toml --executor slurm"
 _PATIENCE = 600.0  # seconds that the canary may wait in the queue
 _SKEW = 5.0  # seconds between two clocks that harm nobody
 _FILES_A_WORKER, _FILES_OF_ALL = 10, 1000  # beside one a trial: README, "What a run is on disk"
+_NAMED = 6  # columns that are named one by one
 _FULL = 0.9  # of a memory, beyond which the next larger batch will not fit
 _REMEDIES = {  # sbatch's words → what to change under [jobs.slurm]
     r"account|association": "name yours (`sacctmgr show assoc user=$USER`): account = …",
@@ -55,7 +58,7 @@ class Finding:
 def examine(wanted: Study, runs: Path, patience: float) -> Iterator[Finding]:
     """Look at everything, cheapest first; a canary is not sent where it could not come back."""
     yield _study(wanted)
-    yield _data(wanted)
+    yield from _data(wanted)
     here = list(_host(wanted))
     yield from here
     if any(finding.remedy for finding in here):
@@ -72,23 +75,33 @@ def examine(wanted: Study, runs: Path, patience: float) -> Iterator[Finding]:
 
 def _study(wanted: Study) -> Finding:
     wanted.check_train()
-    drawn = f"{len(wanted.space.parameters)} parameters by {wanted.sampler}"
+    drawn = f"{count(len(wanted.space.parameters), 'parameter')} by {wanted.sampler}"
     return Finding("study", f"{wanted.name}: {wanted.n_trials} trials of {drawn}")
 
 
-def _data(wanted: Study) -> Finding:
+def _data(wanted: Study) -> Iterator[Finding]:
     ours.check_data(wanted)
     data = wanted.load_data()
     ours.check(wanted, data)
     if data is None:
-        return Finding("data", f"none named: {wanted.train} brings its own")
-    if isinstance(data, LargeSeries):
-        return Finding("data", "larger than memory: the first worker prepares it, once")
-    parts = data.splits("search")[0]
-    held = f", {len(parts.validation.rows)} to choose by" if parts.validation else ""
-    folds = len(data.splits("search"))
-    often = f", in each of {folds} folds" if folds > 1 else ""
-    return Finding("data", f"{len(parts.train.rows)} items to learn from{held}{often}")
+        yield Finding("data", f"none named: {wanted.train} brings its own")
+    elif isinstance(data, LargeSeries):
+        yield Finding("data", "larger than memory: the first worker prepares it, once")
+    else:
+        parts = data.splits("search")[0]
+        held = f", {len(parts.validation.rows)} to choose by" if parts.validation else ""
+        folds = len(data.splits("search"))
+        often = f", in each of {folds} folds" if folds > 1 else ""
+        yield Finding("data", f"{len(parts.train.rows)} items to learn from{held}{often}")
+    if isinstance(data, LargeSeries | Series):
+        yield Finding("columns", _seen(*data.columns))
+
+
+def _seen(target: str, *others: str) -> str:
+    """What a forecast sees: who looks for a column of words, or of dates, finds it missing."""
+    named = ", ".join(["itself", *map(repr, others[:_NAMED])])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return f"{target!r} is forecast from {named}{more}"
 
 
 def _host(wanted: Study) -> Iterator[Finding]:
