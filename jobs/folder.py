@@ -10,7 +10,19 @@ from typing import Any, NamedTuple, TypeVar, final
 
 from jobs import archive, doors, files
 from jobs.archive import Archives
-from jobs.contract import HOLD, SHARD, Claim, Lost, Proposal, Result, State, View
+from jobs.contract import (
+    ALIVE_WITHIN,
+    HOLD,
+    LEFT,
+    SHARD,
+    SIGN,
+    Claim,
+    Lost,
+    Proposal,
+    Result,
+    State,
+    View,
+)
 
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
 _DONE = re.compile(r"(\d{6,})\.result\.json")
@@ -164,6 +176,13 @@ class RunFolder:
         if "stop.json" not in files.names(self.path):
             return ""
         return str((files.read(self.path / "stop.json") or {}).get("reason", "stop.json"))
+
+    def attended(self) -> bool:
+        """Whether a controller is at work, by its last sign of life and the file server's clock."""
+        if SIGN not in files.names(self.path) or LEFT in (files.read(self.path / SIGN) or {}):
+            return False
+        seen = files.modified(self.path / SIGN) or 0.0
+        return files.server_now(self.open) - seen < ALIVE_WITHIN
 
     def held(self) -> range:
         """The numbers that nobody may claim, since the budget does not reach for them."""

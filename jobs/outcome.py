@@ -13,7 +13,7 @@ import numpy as np
 from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
 from jobs.contract import Lost, Proposal, Result, State, trains_the_search
-from jobs.reasons import CANCELLED
+from jobs.reasons import CANCELLED, WITH_STUDY
 from models.data import Dataset
 from models.protocols import Checkpoint, Report, Stop
 
@@ -97,15 +97,18 @@ def _stopped(attempt: Attempt, proposal: Proposal, started: float) -> Result | N
 def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | None:
     """Hand the trial back, with this epoch saved; what its user cancelled ends as FAIL.
 
+    Whoever cancels the study, or its jobs while no controller is at work, gives up no trial.
+
     scancel, preemption and requeueing are all SIGTERM here: accounting tells them apart. Where
     there is none, the claim stays, and the controller learns from the queue how the job ended.
     """
     claim, why = attempt.claim, attempt.why
     if why == "SIGTERM" and claim.submission.startswith("slurm-"):
         why = slurm.ended_as(claim.job, claim.restart)
-    # The tuner itself may cancel workers only once it wants the study to stop.
-    if why == CANCELLED and not attempt.folder.stopping():
-        return _result(attempt, proposal, started, State.FAIL, reason=why)
+    if why == CANCELLED:
+        if attempt.folder.attended() and not attempt.folder.stopping():
+            return _result(attempt, proposal, started, State.FAIL, reason=why)
+        why = WITH_STUDY
     if why:
         now = time.time()
         lost = Lost(claim.number, claim.attempt, why, "worker", now, seconds=now - claim.time)

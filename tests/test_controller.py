@@ -8,7 +8,7 @@ import pytest
 from jobs import files
 from jobs.contract import SEARCH, Claim, State
 from jobs.executor import Inline, Slots
-from jobs.reasons import NO_TRACE
+from jobs.reasons import CANCELLED, NO_TRACE, WITH_STUDY
 from tuner import controller as controllers
 from tuner import samplers, store
 from tuner.controller import Controller
@@ -210,6 +210,7 @@ def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch, 
     run = make(tmp_path, n_trials=1)
     monkeypatch.setattr(controllers, "_GRACE_LOCAL", 0.0)
     controller = Controller(run, Silent(word=word))
+    controller.tick()  # of what it finds dead at its first look, it would not know who meant what
     for _ in range(40):
         controller.tick()
         view = run.view()
@@ -221,6 +222,30 @@ def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch, 
     assert (trial.state, trial.reason, trial.attempts) == (State.FAIL, word, attempts)
     assert trial.lost == (word,) * (attempts - 1)
     assert trial.value is None
+
+
+def test_what_was_cancelled_while_no_controller_was_there_goes_on(tmp_path, monkeypatch):
+    """`scancel` of all jobs at once, a worker before it could say a word; then `resume`."""
+    run = make(tmp_path, n_trials=1, jobs=Jobs(n_workers=1, lost_after=0))
+    Controller(run, Silent()).tick()
+    run.folder.claim(Claim(0, 1, "job"))
+    Controller(run, Silent(word="CANCELLED")).tick()
+    assert files.read(run.folder.of(0, "lost", 1))["reason"] == WITH_STUDY
+    assert run.view().state(0) is State.WAITING
+
+
+def test_a_successor_knows_who_died_under_its_predecessor(tmp_path, monkeypatch):
+    """What was cancelled then is not wanted, though the grace ends in another's time."""
+    run = make(tmp_path, n_trials=1, jobs=Jobs(n_workers=1, lost_after=50))
+    executor = Silent(word="CANCELLED")
+    before = Controller(run, executor)
+    before.tick()
+    run.folder.claim(Claim(0, 1, "job"))
+    before.tick()
+    later = time.time() + 51
+    monkeypatch.setattr(controllers.files, "server_now", lambda folder: later)
+    Controller(run, executor).tick()
+    assert run.trials()[0].reason == CANCELLED
 
 
 def test_the_first_word_of_a_death_is_kept(tmp_path, monkeypatch):

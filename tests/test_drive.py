@@ -18,6 +18,7 @@ from tuner import figures as figures_module
 from tuner.controller import Controller
 from tuner.figures import Figures
 from tuner.progress import Progress, describe
+from tuner.status import status
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +129,26 @@ def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Controller, "tick", collecting)
     assert drive.drive(run, Inline(run.folder)) == drive.INTERRUPTED
     assert "to go on: python -m tuner.resume" in capsys.readouterr().err
+
+
+def test_a_controller_that_is_told_to_leave_says_so(tmp_path, monkeypatch, capsys):
+    """In its last sign, so that nobody waits for another; the next controller takes it back."""
+    run = make(tmp_path, n_trials=2)
+    tick = Controller.tick
+
+    def told(controller):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return tick(controller)
+
+    monkeypatch.setattr(Controller, "tick", told)
+    with pytest.raises(SystemExit) as ended:
+        drive.drive(run, Inline(run.folder))
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "no controller: SIGTERM told the last one" in status(run)["state"]
+    assert not run.folder.attended()
+    monkeypatch.setattr(Controller, "tick", tick)
+    assert drive.drive(run, Inline(run.folder)) == 0
+    assert status(run)["state"] == "finished"
 
 
 def test_a_run_that_another_controller_ended_is_no_failure(tmp_path, capsys):

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from jobs.reasons import WITH_STUDY
 from tests.faulty_study import FaultyStudy, read
 from tests.slurm_cluster import PORT, a_cluster, wait_for
 
@@ -207,6 +208,24 @@ def test_two_studies_controllers_do_not_wait_for_each_other(cluster):
         study.wait(120)
         study.check()
         assert {r["attempts"] for r in study.results()} == {1}
+
+
+def test_who_cancels_all_jobs_of_a_study_gives_up_no_trial(cluster):
+    """`scancel -u` in the middle of trainings; `resume` goes on with them from their epochs."""
+    study = FaultyStudy(cluster, "all-gone", ["never"] * 4, n_workers=2, epochs=40)
+    path = str(study.file.relative_to(cluster.project))
+    cluster.run(["sbatch", "slurm/controller.sh", path])
+    study.wait_for_epochs("never")
+    running = study.claims()
+    cluster.run(["scancel", "--user", cluster.user])
+    wait_for(lambda: not cluster.squeue(), 90)
+    cluster.run(["python", "-m", "tuner.resume", str(study.run)], timeout=200)
+    study.wait(120)
+    study.check()
+    assert {r["state"] for r in study.results()} == {"COMPLETE"}
+    lost = {why for r in study.results() for why in r["lost"]}
+    assert lost == {WITH_STUDY}
+    assert sum(r["attempts"] - 1 for r in study.results()) >= len(running)
 
 
 def log_of(cluster, job):

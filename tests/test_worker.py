@@ -17,13 +17,15 @@ import torch
 from jobs import attempt as attempts
 from jobs import files, outcome, worker
 from jobs.attempt import Attempt, Ending
-from jobs.contract import FULL, NOTE, Claim, Lost, Proposal, Result, State
+from jobs.contract import ALIVE_WITHIN, FULL, NOTE, SIGN, Claim, Lost, Proposal, Result, State
 from jobs.folder import RunFolder
 from jobs.orders import Orders
+from jobs.reasons import WITH_STUDY
 from jobs.slot import Slot, local_job
 from jobs.worker import Leaving, Worker, work
 from models.train import Stop
 from tuner import store
+from tuner.plan import used_up
 from tuner.settings import Jobs
 from tuner.space import Space
 from tuner.study import Study
@@ -319,14 +321,32 @@ def scancelled(run, fake_slurm, monkeypatch, word):
 def test_what_the_user_cancelled_is_not_tried_again(tmp_path, fake_slurm, monkeypatch):
     """FAIL with Slurm's word, and the epochs that it had."""
     run = make(tmp_path)
+    files.replace(run.path / SIGN, b"{}")
     scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
     assert (run.result(0).state, run.result(0).reason) == (State.FAIL, "CANCELLED")
     assert len(run.result(0).curve) == 1
 
 
+@pytest.mark.parametrize("sign", [None, b'{"left": "SIGTERM"}', b"{}"])
+def test_who_cancels_what_no_controller_cares_for_ends_no_trial(
+    tmp_path, fake_slurm, monkeypatch, sign
+):
+    """None has begun, it was told to leave, or it has given no sign for a minute."""
+    run = make(tmp_path)
+    if sign is not None:
+        files.replace(run.path / SIGN, sign)
+        if sign == b"{}":
+            long_ago = time.time() - ALIVE_WITHIN - 1
+            os.utime(run.path / SIGN, (long_ago, long_ago))
+    scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
+    assert files.read(run.of(0, "lost", 1))["reason"] == WITH_STUDY
+    assert not used_up([(WITH_STUDY, False)] * 9)
+
+
 def test_what_ends_with_the_study_is_not_cancelled_by_the_user(tmp_path, fake_slurm, monkeypatch):
     """Once a study is to stop, its jobs may be cancelled: their trials wait for `resume`."""
     run = make(tmp_path)
+    files.replace(run.path / SIGN, b"{}")
     report = Attempt.report
 
     def stopped(attempt, *arguments, **more):
@@ -336,6 +356,7 @@ def test_what_ends_with_the_study_is_not_cancelled_by_the_user(tmp_path, fake_sl
     monkeypatch.setattr(Attempt, "report", stopped)
     scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
     assert run.look().state(0) is State.WAITING
+    assert files.read(run.of(0, "lost", 1))["reason"] == WITH_STUDY
 
 
 @pytest.mark.parametrize("word", ["PREEMPTED", "REQUEUED"])

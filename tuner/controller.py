@@ -14,7 +14,7 @@ from typing import Any, final
 from jobs import files
 from jobs.contract import ENQUEUED, SEARCH, Claim, Proposal, State, View, trains_the_search
 from jobs.executor import Executor, Slots, SubmitError
-from jobs.reasons import CANCELLED, NO_TRACE
+from jobs.reasons import CANCELLED, NO_TRACE, WITH_STUDY
 from jobs.scratch import Prepared
 from models.defaults import OURS
 from tuner import looks, pace, samplers, warm
@@ -75,6 +75,7 @@ class Controller:
         self._works = False  # some trial did not fail as all others did
         self._told: dict[int, Trial] = {}
         self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
+        self._unattended: frozenset[str] | None = None  # attempts that had died before we looked
 
     @property
     def study(self) -> Study:
@@ -164,6 +165,8 @@ class Controller:
         dead = [claim for claim in claims if (claim.job, claim.restart) not in slots.alive]
         now = files.server_now(self.store.folder.open) if dead else 0.0
         seen = {f"{claim.number}.{claim.attempt}": claim for claim in dead}
+        if self._unattended is None:
+            self._unattended = frozenset(seen) - self._deaths.keys()
         # Slurm may have forgotten the job when the grace is over: its word is asked for at once.
         self._deaths = {
             key: self._deaths.get(key) or (now, self.executor.why(claim))
@@ -180,6 +183,8 @@ class Controller:
     def _give_up(self, claim: Claim, view: View, first_word: str) -> None:
         now = self.executor.why(claim)
         reason = first_word if now in ("", NO_TRACE) else now
+        if reason == CANCELLED and f"{claim.number}.{claim.attempt}" in (self._unattended or ()):
+            reason = WITH_STUDY
         attempts = self.store.attempts(view, claim.number)
         saved = self.store.folder.of(claim.number, "checkpoint", claim.attempt)
         if used_up([*attempts, (reason, saved.name in view.files[claim.number])]):

@@ -15,13 +15,13 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from jobs import container, doors, files, scratch, slurm, trust
-from jobs.contract import SEARCH, State
+from jobs.contract import ALIVE_WITHIN, LEFT, SEARCH, SIGN, State
 from jobs.executor import Executor, Local, gpus_here
 from tuner.controller import Controller, Status
 from tuner.figures import Figures
 from tuner.progress import Progress
 from tuner.space import BadInput
-from tuner.store import ALIVE_WITHIN, Store, resume_line
+from tuner.store import Store, resume_line
 from tuner.study import Study
 from tuner.succession import Succession
 
@@ -198,6 +198,8 @@ def _listening(store: Store) -> Iterator[Callable[[], bool]]:
     pressed: list[int] = []
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not hold it
+            store.leave(signal.Signals(number).name)
         print(f"{signal.Signals(number).name}; to go on: {resume_line(store)}", file=sys.stderr)
         raise SystemExit(128 + number)
 
@@ -247,14 +249,14 @@ def alone(store: Store) -> Iterator[bool]:
 def _sign_is_ours(store: Store, held: bool) -> bool:
     """Whether the last sign of life cannot be another living controller's."""
     sign = store.last_sign()
-    if not sign or (held and sign.get("host") == socket.gethostname()):
+    if not sign or LEFT in sign or (held and sign.get("host") == socket.gethostname()):
         return True
     return bool(sign.get("job")) and slurm.has_ended(sign["job"])
 
 
 def _gives_signs(store: Store, refused: bool) -> bool:
     """Whether a controller lives: one that holds the lock may not have given its first sign."""
-    path = store.path / "controller.json"
+    path = store.path / SIGN
     age = files.server_now(store.path) - (files.modified(path) or 0.0)
     first = store.last_sign().get("time")
     left = ALIVE_WITHIN if refused else ALIVE_WITHIN - age
@@ -277,5 +279,5 @@ def unfinished(runs: Path) -> list[Path]:
     found = [path for path in own if "run.json" in files.names(path)]
     for path in found:
         trust.check_run(path)
-    open_ = [path for path in found if not (files.read(path / "controller.json") or {}).get("end")]
+    open_ = [path for path in found if not (files.read(path / SIGN) or {}).get("end")]
     return sorted(open_, key=lambda path: files.modified(path / "run.json") or 0.0)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs import files, trust
-from jobs.contract import SEARCH, State
+from jobs.contract import ALIVE_WITHIN, LEFT, SEARCH, SIGN, State
 from jobs.submissions import black_holes
 from tuner import cli, detail, live
 from tuner.budget import LOST, Past, held_lines, spent, spent_lines
 from tuner.confirm import confirmed, progress, winner
 from tuner.known import known
 from tuner.page.words import visible
-from tuner.store import ALIVE_WITHIN, Store, resume_line
+from tuner.store import Store, resume_line
 from tuner.units import duration
 
 _EXAMPLES = ("runs/pm25 --watch", "runs/pm25 37")
@@ -157,7 +157,9 @@ def condition(store: Store, sign: Mapping[str, Any]) -> str:
         return "finished"
     if why := store.folder.stopping():
         return f"stopped: {why}"
-    seen = files.modified(store.path / "controller.json")
+    if word := sign.get(LEFT):
+        return f"no controller: {word} told the last one to leave"
+    seen = files.modified(store.path / SIGN)
     if seen is None:
         return "no controller has begun"
     age = time.time() - seen

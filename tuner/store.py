@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from jobs import doors, files, logs, trust
-from jobs.contract import HOLD, SEARCH, Claim, Lost, Proposal, Result, State, View
+from jobs.contract import HOLD, LEFT, SEARCH, SIGN, Claim, Lost, Proposal, Result, State, View
 from jobs.folder import RunFolder, past
 from tuner import confirm, ours, warm
 from tuner.settings import WarmStart
@@ -26,7 +26,6 @@ _PAUSE = 0.2  # seconds between two looks …
 _LOOKS = 900  # … of which so many take three times what NFS needs to show a new file
 _SETTINGS = "settings.json"  # of its study what may change …
 _LIMITS = ("n_trials", "gpu_hours", "confirm", "enqueue")  # … and under a controller at work
-ALIVE_WITHIN = 60.0  # seconds in which a living controller gives its sign of life
 _WARM = "warm.json"  # what the sampler is told of earlier runs, as they were when this one began
 _KEPT = 3  # finished checkpoints of the best trials that stay in weights/
 
@@ -172,13 +171,17 @@ class Store:
 
     def sign_of_life(self, record: Mapping[str, Any]) -> None:
         """Replace controller.json."""
-        files.replace(self.path / "controller.json", json.dumps(record).encode())
+        files.replace(self.path / SIGN, json.dumps(record).encode())
+
+    def leave(self, word: str) -> None:
+        """Say that the controller leaves, so that its jobs are not taken for cared for."""
+        self.sign_of_life({**self.last_sign(), LEFT: word})
 
     def last_sign(self) -> dict[str, Any]:
         """The newest controller.json, empty where there is none."""
-        if "controller.json" not in files.names(self.path):
+        if SIGN not in files.names(self.path):
             return {}
-        return files.read(self.path / "controller.json") or {}
+        return files.read(self.path / SIGN) or {}
 
     def stop(self, reason: str) -> None:
         """Let nobody claim any more."""
