@@ -12,7 +12,7 @@ from models.large import LargeSeries
 from models.protocols import Scratch
 from models.recordings import Recordings
 from models.series import Series, prototype
-from models.sources import Arrays, Source, members, readable
+from models.sources import Arrays, Source, Stored, members, readable
 from models.split import Array, DataError, Dataset, Part, Split
 
 __all__ = ["SHIPPED", "DataError", "Dataset", "Part", "Split", "load"]
@@ -37,12 +37,18 @@ def load(spec: Mapping[str, Any], scratch: Scratch | None = None) -> Dataset:
         _known_keys(spec, series.DEFAULTS)
         return Series(prototype(), spec)
     path = _path(source)
-    if path.suffix == ".npz" and "label" in members(path):
+    if path.suffix == ".npz" and _recorded(members(path)):
         _known_keys(spec, recordings.DEFAULTS)
         return Recordings(_arrays(path), spec)
     _known_keys(spec, series.DEFAULTS)
     table = _source(path, spec.get("time"))
     return LargeSeries(table, spec, scratch) if table.size > LARGE else Series(table.table(), spec)
+
+
+def _recorded(found: Mapping[str, Stored]) -> bool:
+    """Whether a file holds recordings and a label of each; tables may have a column `label`."""
+    values = found.get("values")
+    return "label" in found and ("counts" in found or bool(values and len(values.shape) == 3))
 
 
 def _source(path: Path, time: str | None) -> Source:

@@ -14,6 +14,7 @@ from models.split import Array, DataError
 
 CHUNK = 2**22  # values in one chunk: 16 MB of float32
 _HOURS = "hours_since_epoch"  # the time of an .npz that names no other
+_NUMBERS = "biuf"  # numpy's letters; a column of anything else is left out
 Places = dict[str, tuple[str, int | str | None]]  # a column's array, and its place or field there
 
 
@@ -109,6 +110,8 @@ class Stored:
 class Arrays:
     """The table of an .npz (`values` and `columns`, or one array a column) or of an .npy.
 
+    Columns of words, and of dates that are not its time, are left out, as from a CSV.
+
     An .npy is a table whose columns are numbered from "0", or a structured array.
     """
 
@@ -129,24 +132,38 @@ class Arrays:
             known = ", ".join(self._places)
             raise DataError("time", f"no array {time!r}", f"the arrays are: {known}")
         self.timed = self._time in self._places
-        self.columns = tuple(name for name in self._places if name != self._time)
+        if self.timed and self._kind(self._time) not in _NUMBERS + "M":
+            raise DataError("time", f"{self._time!r} holds words", "save datetime64, or hours")
+        self.columns = tuple(
+            name for name in places if name != self._time and self._kind(name) in _NUMBERS
+        )
         self.rows = lengths.pop()
         self.size = 4 * self.rows * len(self.columns)
 
     def table(self) -> Table:
         """All of it in memory."""
-        arrays = {name: array.whole() for name, array in self._arrays.items()}
+        arrays = {name: array.whole() for name, array in self._used(self.columns).items()}
         return self._table(arrays, self.columns)
 
     def chunks(self, names: Sequence[str]) -> Iterator[Table]:
         """The arrays that are needed, read side by side."""
-        needed = [*names, *([self._time] if self.timed else [])]
-        used = {array: self._arrays[array] for array, _ in map(self._places.__getitem__, needed)}
+        used = self._used(names)
         widest = sum(int(np.prod(array.shape[1:])) for array in used.values())
         rows = max(1, CHUNK // max(1, widest))
         streams = [array.chunks(rows) for array in used.values()]
         for pieces in zip(*streams, strict=True):
             yield self._table(dict(zip(used, pieces, strict=True)), names)
+
+    def _used(self, names: Sequence[str]) -> dict[str, Stored]:
+        """The arrays that hold these columns, and the time."""
+        needed = [*names, *([self._time] if self.timed else [])]
+        return {array: self._arrays[array] for array, _ in map(self._places.__getitem__, needed)}
+
+    def _kind(self, name: str) -> str:
+        """numpy's letter for what a column holds."""
+        array, key = self._places[name]
+        dtype = self._arrays[array].dtype
+        return (dtype[key] if isinstance(key, str) else dtype).kind
 
     def _table(self, arrays: Mapping[str, Array], names: Sequence[str]) -> Table:
         places = [self._places[name] for name in names]

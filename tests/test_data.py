@@ -172,6 +172,31 @@ def test_every_kind_of_file_gives_the_same_windows(tmp_path):
         assert part.index[-1] == np.datetime64("2020-01-01", "h").astype(int) + STEPS - 1
 
 
+@pytest.mark.parametrize("structured", [False, True])
+def test_columns_of_words_and_dates_are_left_out_of_arrays_too(tmp_path, structured):
+    """As from a CSV; `label` is a column like any other where a target is named."""
+    columns = {
+        "site": np.repeat(["north", "south"], STEPS // 2),
+        "day": np.arange(STEPS).astype("datetime64[h]"),
+        "label": np.arange(STEPS) % 7,
+        "load": table()[:, 1],
+    }
+    path = tmp_path / ("own.npy" if structured else "own.npz")
+    if structured:
+        kinds = [(name, column.dtype) for name, column in columns.items()]
+        np.save(path, np.array(list(zip(*columns.values(), strict=True)), kinds))
+    else:
+        np.savez(path, **columns)
+    spec = {"source": str(path), "target": "load", "window": 5}
+    data = load(spec)
+    assert data.columns == ["load", "label"]
+    assert load({**spec, "time": "day"}).splits("test")[0].test.index[-1] == STEPS - 1
+    with pytest.raises(DataError, match="'site' holds words"):
+        load({**spec, "time": "site"})
+    with pytest.raises(DataError, match="site"):
+        load({**spec, "features": ["site"]})
+
+
 def test_persistence_on_the_shipped_series_is_what_is_published():
     """The root mean square error of the newest value, 6 h later, in 2014."""
     data = load(PM25)

@@ -186,11 +186,12 @@ _EXAMPLES = {
 }
 
 
-def read(path: Path, settings: Sequence[str] = ()) -> Study:
+def read(path: Path | str, settings: Sequence[str] = ()) -> Study:
     """The study in a TOML file, with `a.b=c` settings laid over it; raises BadInput, Untrusted.
 
     A data file's path counts from the study file's folder, that of an earlier run from this one.
     """
+    path = Path(path)
     trust.check_file(path)
     try:
         table = tomllib.loads(path.read_text())
