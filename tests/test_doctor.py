@@ -17,10 +17,11 @@ from tests.slurm_cluster import wait_for
 from tuner.doctor import Finding, _clock, _data, _point, _room, examine
 from tuner.errand import send, throw_away
 from tuner.forecast import LARGEST, MIDDLE, forecast, points
+from tuner.page.words import number
 from tuner.settings import Confirm, Jobs
 from tuner.space import BadInput, Int, Space
 from tuner.study import Study
-from tuner.units import duration
+from tuner.units import amount, duration
 
 OWN = """
 direction = "minimize"
@@ -94,11 +95,30 @@ def test_a_forecast_counts_gpus_workers_and_rounds():
 @pytest.mark.fast
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.25, "0.25 s"), (90, "90 s"), (600, "10 min"), (9000, "2.5 h"), (259200, "3 days")],
+    [
+        (0.25, "0.25 s"),
+        (90, "90 s"),
+        (110, "110 s"),
+        (600, "10 min"),
+        (9000, "2.5 h"),
+        (259200, "3 days"),
+        (1e9, "11574 days"),
+    ],
 )
 def test_a_duration_is_said_in_its_unit(seconds, said):
     """Nobody thinks in 0.00039 days."""
     assert duration(seconds) == said
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0.0, "0"), (2e-5, "under 0.001"), (0.0123, "0.0123"), (187.4, "187"), (1234.5, "1234")],
+)
+def test_hours_have_no_power_of_ten(hours, said):
+    """Neither a small study's nor a large one's."""
+    assert amount(hours) == said
+    assert number(1234.5, 3) == "1234"
 
 
 @pytest.mark.fast

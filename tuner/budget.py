@@ -12,6 +12,7 @@ from tuner.settings import Jobs
 from tuner.store import Store
 from tuner.study import Study
 from tuner.trial import Trial
+from tuner.units import amount
 
 IDLE, LOST = "start-up and idle", "lost attempts"
 CONFIRMING, TESTING = "confirming", "testing the winner"
@@ -102,11 +103,11 @@ def cost(jobs: Jobs, trial: Trial, now: float) -> float:
 def spent_lines(table: Mapping[str, Any], budget: float | None) -> list[str]:
     """A table of what was spent, as text."""
     of = "" if budget is None else f" of {budget:g}"
-    text = [f"Spent {table['total']:.4g}{of} {table['unit']}, by {table['by']}"]
+    text = [f"Spent {amount(table['total'], 4)}{of} {table['unit']}, by {table['by']}"]
     rows = {name: hours for name, hours in table["on"].items() if hours}
-    text += [f"  {name:<20}{hours:>10.4g}" for name, hours in rows.items()]
+    text += [f"  {name:<20}{amount(hours, 4):>12}" for name, hours in rows.items()]
     if table["on"][IDLE] is None:
-        text.append(f"  {IDLE:<20}{'?':>10}  (counted by Slurm's accounting alone)")
+        text.append(f"  {IDLE:<20}{'?':>12}  (counted by Slurm's accounting alone)")
     return text
 
 

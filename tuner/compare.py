@@ -14,6 +14,7 @@ from tuner.space import BadInput
 from tuner.store import Store
 from tuner.study import Study
 from tuner.tallies import Interval
+from tuner.units import amount
 
 _EXAMPLE = "runs/pm25 runs/pm25-random --output comparison.html"
 HEAD = ("run", "sampler", "seed", "trials", "failed", "best searched", "confirmed", "test", "hours")
@@ -97,7 +98,7 @@ def _row(entry: Entry) -> Row:
         "–" if best is None else f"{best.value:.6g}",
         f"{again}{seeds}" if again else "–",
         _interval(test, study) if test else "–",
-        f"{entry.spent['total']:.3g} {entry.spent['unit']}",
+        f"{amount(entry.spent['total'])} {entry.spent['unit']}",
     )
 
 

@@ -23,7 +23,7 @@ from tuner.forecast import LARGEST, MIDDLE, forecast, points, trainings
 from tuner.page.words import count
 from tuner.space import BadInput
 from tuner.study import Study
-from tuner.units import duration
+from tuner.units import amount, duration
 
 _EXAMPLE = "jobs/pm25.toml --executor slurm"
 _PATIENCE = 600.0  # seconds that the canary may wait in the queue
@@ -208,7 +208,7 @@ def _point(wanted: Study, name: str, found: Mapping[str, Any]) -> Iterator[Findi
     cost = forecast(wanted, point, took["epoch_seconds"])
     each = f"{duration(took['epoch_seconds'])} an epoch, {duration(cost.trial_seconds)} a trial"
     unit = "GPU-hours" if found["gpu"] else "slot-hours"
-    text = f"{each}; {trainings(wanted)} such trainings: {cost.hours:.2g} {unit}"
+    text = f"{each}; {trainings(wanted)} such trainings: {amount(cost.hours, 2)} {unit}"
     yield Finding(name, f"{text}, {duration(cost.seconds)} with {wanted.jobs.n_workers} workers")
     k = wanted.jobs.workers_per_gpu
     for kind, used, there in (

@@ -13,6 +13,7 @@ from tuner.controller import Status
 from tuner.live import seconds_left
 from tuner.study import Study
 from tuner.trial import Trial, counts
+from tuner.units import amount
 
 _SHARE = 20  # parts of the time, of which one at most goes into showing
 _LINE_EVERY = 60.0  # seconds between two lines of a log in which nothing has changed
@@ -86,7 +87,7 @@ def describe(study: Study, status: Status) -> str:
     if states[State.FAIL]:
         words.append(f"{states[State.FAIL]} failed")
     if status.spent:
-        words.append(f"{status.spent.total:.3g} of {study.gpu_hours:g} {status.spent.unit}")
+        words.append(f"{amount(status.spent.total)} of {study.gpu_hours:g} {status.spent.unit}")
     if again := confirm.progress(status.trials):
         words.append(again)
     if [t for t in status.trials if not trains_the_search(t.part) and not t.state.finished]:

@@ -20,7 +20,7 @@ from tuner.confirm import confirmed, progress, winner
 from tuner.known import known
 from tuner.page.words import visible
 from tuner.store import Store, resume_line
-from tuner.units import duration
+from tuner.units import amount, duration
 
 _EXAMPLES = ("runs/pm25 --watch", "runs/pm25 37")
 _WATCH_EVERY = 5.0  # seconds: a screen asks for one listing and the files of running trials
@@ -139,7 +139,7 @@ def _slots(found: Mapping[str, Any]) -> list[str]:
 
 def _spent(table: Mapping[str, Any], budget: float | None) -> list[str]:
     lost = table["on"].get(LOST)
-    of_it = f", {lost:.3g} of them in lost attempts" if lost else ""
+    of_it = f", {amount(lost)} of them in lost attempts" if lost else ""
     return [line + of_it for line in spent_lines(table, budget)[:1]]
 
 

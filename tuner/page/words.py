@@ -48,7 +48,8 @@ def number(value: Any, digits: int = 4) -> str:
         mantissa, exponent = f"{value:.{digits - 2}e}".split("e")
         short = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{short}e{int(exponent)}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+    shown = f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return shown.replace("-", "−")
 
 
 def uncertain(value: float, error: float) -> str:
