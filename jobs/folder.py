@@ -179,10 +179,11 @@ class RunFolder:
 
     def attended(self) -> bool:
         """Whether a controller is at work, by its last sign of life and the file server's clock."""
-        if SIGN not in files.names(self.path) or LEFT in (files.read(self.path / SIGN) or {}):
+        sign = (files.read(self.path / SIGN) or {}) if SIGN in files.names(self.path) else {}
+        if not sign or LEFT in sign:
             return False
-        seen = files.modified(self.path / SIGN) or 0.0
-        return files.server_now(self.open) - seen < ALIVE_WITHIN
+        age = files.server_now(self.open) - (files.modified(self.path / SIGN) or 0.0)
+        return age < float(sign.get("within", ALIVE_WITHIN))
 
     def held(self) -> range:
         """The numbers that nobody may claim, since the budget does not reach for them."""

@@ -13,9 +13,12 @@ import numpy as np
 from jobs import files, logs, slurm
 from jobs.attempt import Attempt, Ending
 from jobs.contract import Lost, Proposal, Result, State, trains_the_search
+from jobs.folder import RunFolder
 from jobs.reasons import CANCELLED, WITH_STUDY
 from models.data import Dataset
 from models.protocols import Checkpoint, Report, Stop
+
+_MOMENT = 5.0  # seconds in which a controller that is cancelled too says so; Slurm kills after 30
 
 
 class Train(Protocol):
@@ -106,7 +109,7 @@ def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | 
     if why == "SIGTERM" and claim.submission.startswith("slurm-"):
         why = slurm.ended_as(claim.job, claim.restart)
     if why == CANCELLED:
-        if attempt.folder.attended() and not attempt.folder.stopping():
+        if _stays_attended(attempt.folder):
             return _result(attempt, proposal, started, State.FAIL, reason=why)
         why = WITH_STUDY
     if why:
@@ -114,6 +117,16 @@ def _released(attempt: Attempt, proposal: Proposal, started: float) -> Result | 
         lost = Lost(claim.number, claim.attempt, why, "worker", now, seconds=now - claim.time)
         files.patiently(lambda: attempt.folder.lose(lost))
     return None
+
+
+def _stays_attended(folder: RunFolder) -> bool:
+    """Whether a controller is at work and wants to go on; who cancels all jobs ends it as well."""
+    end = time.monotonic() + _MOMENT
+    while there := files.patiently(lambda: folder.attended() and not folder.stopping()):
+        if time.monotonic() >= end:
+            break
+        time.sleep(1.0)
+    return there
 
 
 def _result(

@@ -225,10 +225,14 @@ def test_a_trial_whose_attempts_all_die_fails_in_the_end(tmp_path, monkeypatch, 
 
 
 def test_what_was_cancelled_while_no_controller_was_there_goes_on(tmp_path, monkeypatch):
-    """`scancel` of all jobs at once, a worker before it could say a word; then `resume`."""
-    run = make(tmp_path, n_trials=1, jobs=Jobs(n_workers=1, lost_after=0))
+    """`scancel` of all jobs at once, a worker before it could say a word; then looks by cron."""
+    run = make(tmp_path, n_trials=1, jobs=Jobs(n_workers=1, lost_after=50))
     Controller(run, Silent()).tick()
     run.folder.claim(Claim(0, 1, "job"))
+    Controller(run, Silent(word="CANCELLED")).tick()
+    assert run.view().state(0) is State.RUNNING
+    later = time.time() + 51
+    monkeypatch.setattr(controllers.files, "server_now", lambda folder: later)
     Controller(run, Silent(word="CANCELLED")).tick()
     assert files.read(run.folder.of(0, "lost", 1))["reason"] == WITH_STUDY
     assert run.view().state(0) is State.WAITING

@@ -11,8 +11,9 @@ import time
 import pytest
 from filelock import FileLock
 
+from jobs.contract import SIGN
 from jobs.executor import Inline
-from tests.test_controller import make
+from tests.test_controller import Silent, make
 from tuner import drive
 from tuner import figures as figures_module
 from tuner.controller import Controller
@@ -131,24 +132,50 @@ def test_ctrl_c_in_a_destructor_is_not_lost(tmp_path, monkeypatch, capsys):
     assert "to go on: python -m tuner.resume" in capsys.readouterr().err
 
 
-def test_a_controller_that_is_told_to_leave_says_so(tmp_path, monkeypatch, capsys):
+def test_a_controller_that_ends_says_so(tmp_path, monkeypatch):
     """In its last sign, so that nobody waits for another; the next controller takes it back."""
     run = make(tmp_path, n_trials=2)
     tick = Controller.tick
 
     def told(controller):
+        found = tick(controller)
         os.kill(os.getpid(), signal.SIGTERM)
-        return tick(controller)
+        return found
 
     monkeypatch.setattr(Controller, "tick", told)
     with pytest.raises(SystemExit) as ended:
-        drive.drive(run, Inline(run.folder))
+        drive.drive(run, Silent())
     assert ended.value.code == 128 + signal.SIGTERM
-    assert "no controller: SIGTERM told the last one" in status(run)["state"]
+    assert status(run)["state"].startswith("no controller for 0")
     assert not run.folder.attended()
     monkeypatch.setattr(Controller, "tick", tick)
+    Controller(run, Silent()).tick()
+    assert run.folder.attended()
+    assert drive.drive(run, Silent(), once=True) == 0
+    assert not run.folder.attended()
     assert drive.drive(run, Inline(run.folder)) == 0
     assert status(run)["state"] == "finished"
+
+
+def test_a_sleeper_that_ends_leaves_the_sign_of_its_successor(tmp_path):
+    """Whose jobs are cared for."""
+    run = make(tmp_path)
+    Controller(run, Inline(run.folder)).tick()
+    sign = run.last_sign()
+    run.sign_of_life({**sign, "pid": sign["pid"] + 1})
+    run.leave()
+    assert run.folder.attended()
+
+
+def test_slow_looks_are_no_absence(tmp_path):
+    """A sampler may think for minutes: three of its looks may pass."""
+    run = make(tmp_path)
+    Controller(run, Inline(run.folder)).tick()
+    run.sign_of_life({**run.last_sign(), "within": 300.0})
+    before = time.time() - 200
+    os.utime(run.path / SIGN, (before, before))
+    assert run.folder.attended()
+    assert status(run)["state"] == "running"
 
 
 def test_a_run_that_another_controller_ended_is_no_failure(tmp_path, capsys):

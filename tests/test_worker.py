@@ -320,14 +320,15 @@ def scancelled(run, fake_slurm, monkeypatch, word):
 
 def test_what_the_user_cancelled_is_not_tried_again(tmp_path, fake_slurm, monkeypatch):
     """FAIL with Slurm's word, and the epochs that it had."""
+    monkeypatch.setattr(outcome, "_MOMENT", 0.0)
     run = make(tmp_path)
-    files.replace(run.path / SIGN, b"{}")
+    files.replace(run.path / SIGN, b'{"pid": 7}')
     scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
     assert (run.result(0).state, run.result(0).reason) == (State.FAIL, "CANCELLED")
     assert len(run.result(0).curve) == 1
 
 
-@pytest.mark.parametrize("sign", [None, b'{"left": "SIGTERM"}', b"{}"])
+@pytest.mark.parametrize("sign", [None, b'{"left": 1.7e9}', b'{"pid": 7}'])
 def test_who_cancels_what_no_controller_cares_for_ends_no_trial(
     tmp_path, fake_slurm, monkeypatch, sign
 ):
@@ -335,7 +336,7 @@ def test_who_cancels_what_no_controller_cares_for_ends_no_trial(
     run = make(tmp_path)
     if sign is not None:
         files.replace(run.path / SIGN, sign)
-        if sign == b"{}":
+        if b"pid" in sign:
             long_ago = time.time() - ALIVE_WITHIN - 1
             os.utime(run.path / SIGN, (long_ago, long_ago))
     scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
@@ -346,7 +347,7 @@ def test_who_cancels_what_no_controller_cares_for_ends_no_trial(
 def test_what_ends_with_the_study_is_not_cancelled_by_the_user(tmp_path, fake_slurm, monkeypatch):
     """Once a study is to stop, its jobs may be cancelled: their trials wait for `resume`."""
     run = make(tmp_path)
-    files.replace(run.path / SIGN, b"{}")
+    files.replace(run.path / SIGN, b'{"pid": 7}')
     report = Attempt.report
 
     def stopped(attempt, *arguments, **more):
@@ -356,6 +357,27 @@ def test_what_ends_with_the_study_is_not_cancelled_by_the_user(tmp_path, fake_sl
     monkeypatch.setattr(Attempt, "report", stopped)
     scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
     assert run.look().state(0) is State.WAITING
+    assert files.read(run.of(0, "lost", 1))["reason"] == WITH_STUDY
+
+
+def test_a_controller_that_is_cancelled_a_moment_later_is_waited_for(
+    tmp_path, fake_slurm, monkeypatch
+):
+    """`scancel -u` reaches the worker first; a quota that is full then is waited for too."""
+    run = make(tmp_path)
+    files.replace(run.path / SIGN, b'{"pid": 7}')
+    now, asked = files.server_now, []
+
+    def late(folder):
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError(errno.EDQUOT, "quota")
+        if len(asked) == 3:
+            files.replace(run.path / SIGN, b'{"pid": 7, "left": 1.7e9}')
+        return now(folder)
+
+    monkeypatch.setattr(files, "server_now", late)
+    scancelled(run, fake_slurm, monkeypatch, "CANCELLED by 1000")
     assert files.read(run.of(0, "lost", 1))["reason"] == WITH_STUDY
 
 

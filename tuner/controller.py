@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from jobs import files
-from jobs.contract import ENQUEUED, SEARCH, Claim, Proposal, State, View, trains_the_search
+from jobs.contract import (
+    ALIVE_WITHIN,
+    ENQUEUED,
+    SEARCH,
+    Claim,
+    Proposal,
+    State,
+    View,
+    trains_the_search,
+)
 from jobs.executor import Executor, Slots, SubmitError
 from jobs.reasons import CANCELLED, NO_TRACE, WITH_STUDY
 from jobs.scratch import Prepared
@@ -74,8 +83,10 @@ class Controller:
         self._known = store.view().finished
         self._works = False  # some trial did not fail as all others did
         self._told: dict[int, Trial] = {}
-        self._deaths: dict[str, tuple[float, str]] = store.last_sign().get("deaths", {})
-        self._unattended: frozenset[str] | None = None  # attempts that had died before we looked
+        sign = store.last_sign()
+        self._deaths: dict[str, tuple[float, str]] = sign.get("deaths", {})
+        self._unattended = set(sign.get("unattended", ()))  # those that no controller saw die
+        self._looked = False
 
     @property
     def study(self) -> Study:
@@ -165,8 +176,9 @@ class Controller:
         dead = [claim for claim in claims if (claim.job, claim.restart) not in slots.alive]
         now = files.server_now(self.store.folder.open) if dead else 0.0
         seen = {f"{claim.number}.{claim.attempt}": claim for claim in dead}
-        if self._unattended is None:
-            self._unattended = frozenset(seen) - self._deaths.keys()
+        if not self._looked:
+            self._unattended |= seen.keys() - self._deaths.keys()
+            self._looked = True
         # Slurm may have forgotten the job when the grace is over: its word is asked for at once.
         self._deaths = {
             key: self._deaths.get(key) or (now, self.executor.why(claim))
@@ -183,7 +195,7 @@ class Controller:
     def _give_up(self, claim: Claim, view: View, first_word: str) -> None:
         now = self.executor.why(claim)
         reason = first_word if now in ("", NO_TRACE) else now
-        if reason == CANCELLED and f"{claim.number}.{claim.attempt}" in (self._unattended or ()):
+        if reason == CANCELLED and f"{claim.number}.{claim.attempt}" in self._unattended:
             reason = WITH_STUDY
         attempts = self.store.attempts(view, claim.number)
         saved = self.store.folder.of(claim.number, "checkpoint", claim.attempt)
@@ -277,6 +289,8 @@ class Controller:
                 "time": time.time(),
                 "trials": {state.value: n for state, n in counts(trials).items()},
                 "deaths": self._deaths,
+                "unattended": sorted(self._unattended & self._deaths.keys()),
+                "within": max(ALIVE_WITHIN, 3 * max(self._periods, default=0.0)),
                 "jobs": slots and slots.words,
                 "spent": spent and spent.table(),
                 "pruner_off": self.pruner.off,

@@ -106,6 +106,9 @@ def go_on(store: Store, executor: Executor, once: bool = False) -> None:
             except KeyboardInterrupt:
                 _farewell(store, executor)
                 raise KeyboardInterrupt(f"to go on: {resume_line(store)}") from None
+            finally:
+                with contextlib.suppress(OSError):  # a full disk must not hold us
+                    store.leave()
 
 
 def _verdict(store: Store, status: Status) -> str:
@@ -198,8 +201,6 @@ def _listening(store: Store) -> Iterator[Callable[[], bool]]:
     pressed: list[int] = []
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError):  # a full disk must not hold it
-            store.leave(signal.Signals(number).name)
         print(f"{signal.Signals(number).name}; to go on: {resume_line(store)}", file=sys.stderr)
         raise SystemExit(128 + number)
 
@@ -259,7 +260,8 @@ def _gives_signs(store: Store, refused: bool) -> bool:
     path = store.path / SIGN
     age = files.server_now(store.path) - (files.modified(path) or 0.0)
     first = store.last_sign().get("time")
-    left = ALIVE_WITHIN if refused else ALIVE_WITHIN - age
+    within = store.last_sign().get("within", ALIVE_WITHIN)
+    left = within if refused else within - age
     if left > 0:
         print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)", flush=True)
     return _wait(lambda: store.last_sign().get("time") != first, left)

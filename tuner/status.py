@@ -157,13 +157,12 @@ def condition(store: Store, sign: Mapping[str, Any]) -> str:
         return "finished"
     if why := store.folder.stopping():
         return f"stopped: {why}"
-    if word := sign.get(LEFT):
-        return f"no controller: {word} told the last one to leave"
     seen = files.modified(store.path / SIGN)
     if seen is None:
         return "no controller has begun"
     age = time.time() - seen
-    return "running" if age < ALIVE_WITHIN else f"no controller for {age / 60:.0f} min"
+    there = LEFT not in sign and age < sign.get("within", ALIVE_WITHIN)
+    return "running" if there else f"no controller for {duration(max(0.0, age))}"
 
 
 def main() -> None:

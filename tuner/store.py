@@ -3,8 +3,10 @@
 import dataclasses
 import gc
 import json
+import os
 import platform
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -173,9 +175,11 @@ class Store:
         """Replace controller.json."""
         files.replace(self.path / SIGN, json.dumps(record).encode())
 
-    def leave(self, word: str) -> None:
-        """Say that the controller leaves, so that its jobs are not taken for cared for."""
-        self.sign_of_life({**self.last_sign(), LEFT: word})
+    def leave(self) -> None:
+        """Say that this process ends, in its own sign of life: nobody cares for its jobs now."""
+        sign = self.last_sign()
+        if (sign.get("host"), sign.get("pid")) == (socket.gethostname(), os.getpid()):
+            self.sign_of_life({**sign, LEFT: time.time()})
 
     def last_sign(self) -> dict[str, Any]:
         """The newest controller.json, empty where there is none."""
