@@ -235,6 +235,9 @@ def _record(kind: type[Record], table: Mapping[str, Any]) -> Record:
     for name in layout.sequences:
         if type(known[name]) is list:
             known[name] = tuple(known[name])
+    for name in layout.numbers:
+        if type(known[name]) is list:
+            known[name] = len(known[name])
     return kind(*layout.values(known))
 
 
@@ -244,6 +247,7 @@ class _Layout(NamedTuple):
     values: Callable[[Mapping[str, Any]], Iterable[Any]]  # in the order of the fields
     defaults: Mapping[str, Any]
     sequences: Sequence[str]  # fields that JSON knows as lists
+    numbers: Sequence[str]  # those of which a kind may want no more of a list than its length
 
 
 @cache
@@ -253,4 +257,6 @@ def _layout(kind: type[Any]) -> _Layout:
     defaults = {f.name: f.default for f in fields if f.default is not missing}
     made = {f.name: f.default_factory() for f in fields if f.default_factory is not missing}
     sequences = [name for name, default in defaults.items() if default == ()]
-    return _Layout(itemgetter(*(field.name for field in fields)), defaults | made, sequences)
+    numbers = [name for name, default in defaults.items() if default == 0 and type(default) is int]
+    values = itemgetter(*(field.name for field in fields))
+    return _Layout(values, defaults | made, sequences, numbers)

@@ -15,6 +15,7 @@ from models.split import Array, DataError
 CHUNK = 2**22  # values in one chunk: 16 MB of float32
 _HOURS = "hours_since_epoch"  # the time of an .npz that names no other
 _NUMBERS = "biuf"  # numpy's letters; a column of anything else is left out
+_FIRST = 100  # words that say whether a column of them holds numbers
 Places = dict[str, tuple[str, int | str | None]]  # a column's array, and its place or field there
 
 
@@ -80,18 +81,18 @@ class Stored:
         """The array as its header describes it; raises DataError where it has none."""
         with _opened(path, member) as file:
             shape, by_column, dtype = _header(file)
-        if dtype.hasobject:
-            raise DataError("source", f"{path.name} holds Python objects", "save plain numbers")
         return cls(path, member, shape, dtype, by_column and len(shape) > 1)
 
     def whole(self) -> Array:
         """All of it in memory."""
+        self._refuse_objects()
         with _opened(self.path, self.member) as file:
             array: Array = np.lib.format.read_array(file, allow_pickle=False)
         return array
 
     def chunks(self, rows: int) -> Iterator[Array]:
         """So many entries of the first axis at a time."""
+        self._refuse_objects()
         if self.by_column:
             remedy = "save it row by row: numpy.ascontiguousarray"
             raise DataError("source", f"{self.path.name} is stored column by column", remedy)
@@ -104,6 +105,11 @@ class Stored:
                 if len(content) != size:
                     raise DataError("source", f"{self.path.name} is cut off", "copy it again")
                 yield np.frombuffer(content, self.dtype).reshape(shape)
+
+    def _refuse_objects(self) -> None:
+        if self.dtype.hasobject:
+            name = self.member.removesuffix(".npy") or self.path.name
+            raise DataError("source", f"{name} holds Python objects", "save plain numbers")
 
 
 @final
@@ -132,11 +138,14 @@ class Arrays:
             known = ", ".join(self._places)
             raise DataError("time", f"no array {time!r}", f"the arrays are: {known}")
         self.timed = self._time in self._places
-        if self.timed and self._kind(self._time) not in _NUMBERS + "M":
-            raise DataError("time", f"{self._time!r} holds words", "save datetime64, or hours")
+        if self.timed and self._dtype(self._time).kind not in _NUMBERS + "M":
+            kind = self._dtype(self._time).name
+            raise DataError("time", f"{self._time!r} holds {kind}", "save datetime64, or hours")
         self.columns = tuple(
-            name for name in places if name != self._time and self._kind(name) in _NUMBERS
+            name for name in places if name != self._time and self._holds_numbers(name)
         )
+        if not self.columns:
+            raise DataError("source", f"{path.name} has no column of numbers", "save some")
         self.rows = lengths.pop()
         self.size = 4 * self.rows * len(self.columns)
 
@@ -159,11 +168,21 @@ class Arrays:
         needed = [*names, *([self._time] if self.timed else [])]
         return {array: self._arrays[array] for array, _ in map(self._places.__getitem__, needed)}
 
-    def _kind(self, name: str) -> str:
-        """numpy's letter for what a column holds."""
+    def _dtype(self, name: str) -> np.dtype[Any]:
         array, key = self._places[name]
         dtype = self._arrays[array].dtype
-        return (dtype[key] if isinstance(key, str) else dtype).kind
+        return dtype[key] if isinstance(key, str) else dtype
+
+    def _holds_numbers(self, name: str) -> bool:
+        """Whether a column does, by its type; or as words, by the first of them."""
+        kind, array = self._dtype(name).kind, self._places[name][0]
+        if kind not in "US" or self._arrays[array].by_column:
+            return kind in _NUMBERS
+        first = next(self._arrays[array].chunks(_FIRST), None)
+        try:
+            return first is not None and bool(len(_numbers(self._column({array: first}, name))))
+        except ValueError:
+            return False
 
     def _table(self, arrays: Mapping[str, Array], names: Sequence[str]) -> Table:
         places = [self._places[name] for name in names]
@@ -174,7 +193,10 @@ class Arrays:
         else:
             values = np.column_stack([self._column(arrays, name) for name in names])
         hours = _hours(self._column(arrays, self._time)) if self.timed else None
-        return Table(tuple(names), values.astype(np.float32), hours)
+        try:
+            return Table(tuple(names), _numbers(values), hours)
+        except ValueError as error:  # words further down in a column that began with numbers
+            raise DataError("source", f"{error}", "clean it") from None
 
     def _column(self, arrays: Mapping[str, Array], name: str) -> Array:
         array, key = self._places[name]
@@ -182,6 +204,11 @@ class Arrays:
             return arrays[array]
         column: Array = arrays[array][:, key] if isinstance(key, int) else arrays[array][key]
         return column
+
+
+def _numbers(values: Array) -> Array:
+    """As float32; raises ValueError for words that are none."""
+    return values.astype(np.float32)
 
 
 def members(path: Path) -> dict[str, Stored]:

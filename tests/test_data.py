@@ -191,10 +191,38 @@ def test_columns_of_words_and_dates_are_left_out_of_arrays_too(tmp_path, structu
     data = load(spec)
     assert data.columns == ["load", "label"]
     assert load({**spec, "time": "day"}).splits("test")[0].test.index[-1] == STEPS - 1
-    with pytest.raises(DataError, match="'site' holds words"):
+    with pytest.raises(DataError, match="'site' holds str"):
         load({**spec, "time": "site"})
     with pytest.raises(DataError, match="site"):
         load({**spec, "features": ["site"]})
+
+
+def test_numbers_saved_as_words_are_numbers(tmp_path):
+    """As from a CSV; a column of Python's objects is left out, one that turns to words refused."""
+    load_, words = table()[:, 1], np.array(["north"] * STEPS, dtype=object)
+    found = {"load": load_, "flow": (load_ * 2).astype(str), "site": words}
+    np.savez(tmp_path / "own.npz", **found)
+    spec = {"source": str(tmp_path / "own.npz"), "target": "load", "window": 5}
+    data = load(spec)
+    assert data.columns == ["load", "flow"]
+    np.testing.assert_array_equal(data.measured[60:110, 1], 2 * load_[60:110])
+    with pytest.raises(DataError, match="'site'"):
+        load({**spec, "target": "site"})
+    found["flow"][STEPS - 1] = "broken"
+    np.savez(tmp_path / "own.npz", **found)
+    with pytest.raises(DataError, match="broken"):
+        load(spec)
+
+
+@pytest.mark.parametrize("name", ["own.npz", "own.npy"])
+def test_a_file_of_words_alone_is_refused(tmp_path, name):
+    """In one line."""
+    words = np.array([["north", "south"]] * STEPS)
+    np.save(tmp_path / name, words) if name == "own.npy" else np.savez(
+        tmp_path / name, a=words[:, 0]
+    )
+    with pytest.raises(DataError, match="no column of numbers"):
+        load({"source": str(tmp_path / name), "target": "a", "window": 5})
 
 
 def test_persistence_on_the_shipped_series_is_what_is_published():

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.fast
 def trial(number, started, ended, told, origin="gp"):
     """A trial of the search that was trained from one moment to another."""
     return Trial(
-        number, State.COMPLETE, {}, value=1.0, pending=tuple(range(told, number)), origin=origin,
+        number, State.COMPLETE, {}, value=1.0, pending=number - told, origin=origin,
         started=started, seconds=ended - started,
     )  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_results_count_from_their_end_to_a_later_start():
 def test_the_shares_are_means_over_the_points_that_were_learned_for():
     """Points of the start, the user's own and those that wait say nothing of the sampler."""
     own = trial(5, 60.0, 70.0, 0, origin="enqueue")
-    waits = Trial(6, State.WAITING, {}, pending=tuple(range(1, 6)), origin="gp")
+    waits = Trial(6, State.WAITING, {}, pending=5, origin="gp")
     found = known(study(n_initial=3), [*SEARCH, own, waits])
     assert found == Known((1 / 3 + 2 / 4) / 2, (2 / 3 + 3 / 4) / 2)
     assert known(study(n_initial=10), SEARCH) is None

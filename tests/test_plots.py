@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tuner.dependence import dependence
 from tuner.matrix import Scale, scales, text
 from tuner.settings import Confirm
 from tuner.space import Categorical, Float, Int, Space
-from tuner.style import PNG, SVG, pictures
+from tuner.style import PNG, SHADES, SVG, pictures
 
 FIGURES = [plots.process, plots.convergence, matrix.evaluations]
 
@@ -52,6 +53,18 @@ def test_a_figure_is_a_small_svg_too(draw):
     assert b"<dc:date>" not in once
     assert b"<text" in once
     assert len(once) < 2e6
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_every_mark_has_a_colour_of_the_scale(n):
+    """Three or four values are no colour by themselves, as a row of them would be."""
+    space = {name: Float(0.0, 1.0) for name in ("one", "other")}
+    trials = [made.trial(i, float(i), params={"one": i / 8, "other": 1 - i / 8}) for i in range(n)]
+    figure = matrix.evaluations(made.study(space), trials)
+    figure.draw_without_rendering()
+    colours = [tuple(colour) for colour in figure.axes[0].collections[1].get_facecolors()]
+    assert len(colours) == n
+    assert set(colours) <= {(*colour, 1.0) for colour in mpl.colormaps[SHADES].colors}
 
 
 def test_only_failures_leave_a_message():

@@ -29,7 +29,8 @@ def plain(key: str, value: Any) -> Any:
 
     Raises BadInput, with the key of the part that is at fault, for what JSON does not know.
     """
-    kind = getattr(getattr(value, "dtype", None), "kind", "")  # numpy's: M a date, m a span
+    one = getattr(value, "ndim", None) == 0  # numpy's own: kind M is a date, m a span
+    kind = getattr(value.dtype, "kind", "") if one else ""
     if hasattr(value, "tolist") and kind not in ("M", "m"):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):  # JSON has neither

@@ -157,14 +157,14 @@ def evaluations(study: Study, trials: Sequence[Trial]) -> Figure:
         np.reshape([start + apart[k] for start, k in ends], (len(cells), len(rows)))
         for ends in ([(x, j) for _, j, (x, _) in cells], [(y, i) for i, _, (_, y) in cells])
     )
-    ax.scatter(
-        across[:, pruned], up[:, pruned], size, "none",
-        marker="D", ec=ORANGE, lw=0.7, rasterized=many,
-    )  # fmt: skip
-    shades = np.broadcast_to(ranks, across[:, order].shape)
-    ax.scatter(across[:, order], up[:, order], size, shades, cmap=SHADES, lw=0, rasterized=many)
-    ax.scatter(across[:, failed], up[:, failed], size, RED, marker="x", lw=0.8, rasterized=many)
-    ax.scatter(across[:, star], up[:, star], 110, RED, marker="*", ec="white", lw=0.6)
+
+    def mark(which: list[int], size: float, **how: Any) -> None:
+        ax.scatter(across[:, which].ravel(), up[:, which].ravel(), size, **how)
+
+    mark(pruned, size, c="none", marker="D", ec=ORANGE, lw=0.7, rasterized=many)
+    mark(order, size, c=np.tile(ranks, len(cells)), cmap=SHADES, lw=0, rasterized=many)
+    mark(failed, size, c=RED, marker="x", lw=0.8, rasterized=many)
+    mark(star, 110, c=RED, marker="*", ec="white", lw=0.6)
     for i, scale in enumerate(shown):
         x, y = corner(i, i, len(shown))
         _histogram(ax, places[i], len(scale.levels) or 10, (x, y))

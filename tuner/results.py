@@ -152,7 +152,7 @@ def _columns(study: Study, rows: Sequence[Trial], there: Mapping[int, int]) -> d
         "epochs_trained": [len(t.curve) for t in rows],
         "best_epoch": pd.Series([chosen_epoch(study, t).get("step") for t in rows], dtype="Int64"),
         "told": [t.told for t in rows],
-        "pending": [len(t.pending) for t in rows],
+        "pending": [t.pending for t in rows],
         "there_at_start": pd.Series([there.get(t.number) for t in rows], dtype="Int64"),
     }
 

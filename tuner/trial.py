@@ -11,7 +11,8 @@ from jobs.contract import SEARCH, Claim, Proposal, State
 class Trial:
     """One trial of a run at one moment; times in seconds, `started` since the epoch.
 
-    Its fields bear the names that a Result's have: a finished trial is read from there.
+    Its fields bear the names that a Result's have, and a finished trial is read from there;
+    of its `pending` the length.
     """
 
     number: int
@@ -34,14 +35,14 @@ class Trial:
     job: str = ""  # Slurm's job id, or the process of a local worker
     submitted: float = 0.0  # when that was handed to Slurm, and when it began; 0: not known
     began: float = 0.0
-    pending: tuple[int, ...] = ()  # whose results the sampler did not know when it proposed this
+    pending: int = 0  # trials whose results the sampler did not know when it proposed this
     origin: str = ""  # "enqueue", or the sampler's name
     of: int | None = None  # the search trial whose params a test part trains
 
     @property
     def told(self) -> int:
         """How many results the sampler knew when it proposed this."""
-        return self.number - len(self.pending)
+        return self.number - self.pending
 
 
 def counts(trials: Sequence[Trial]) -> dict[State, int]:
@@ -68,7 +69,7 @@ def of_proposal(
         submitted=claim.submitted if claim else 0.0,
         began=claim.began if claim else 0.0,
         **lost,
-        pending=proposal.pending,
+        pending=len(proposal.pending),
         origin=proposal.origin,
         of=proposal.of,
     )

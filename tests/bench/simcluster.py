@@ -154,7 +154,7 @@ class Simulation:
         for i, params in enumerate(points):
             number = len(trials) + i
             trial = Trial(number, State.WAITING, params, origin=self.study.sampler,
-                          pending=tuple(range(known, number)))  # fmt: skip
+                          pending=number - known)  # fmt: skip
             self._at(self.now + took * (i + 1) / n, self._publish, trial)
         return took
 
