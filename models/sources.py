@@ -176,7 +176,7 @@ class Arrays:
     def _holds_numbers(self, name: str) -> bool:
         """Whether a column does, by its type; or as words, by the first of them."""
         kind, array = self._dtype(name).kind, self._places[name][0]
-        if kind not in "US" or self._arrays[array].by_column:
+        if kind not in "US":
             return kind in _NUMBERS
         first = next(self._arrays[array].chunks(_FIRST), None)
         try:

@@ -157,6 +157,15 @@ def test_a_controller_that_ends_says_so(tmp_path, monkeypatch):
     assert status(run)["state"] == "finished"
 
 
+def test_nobody_waits_for_a_controller_that_has_said_that_it_ended(tmp_path, capsys):
+    """On another host, whose lock tells nothing here."""
+    run = make(tmp_path)
+    run.sign_of_life({"host": "elsewhere", "pid": 1, "time": time.time(), "left": time.time()})
+    with drive.alone(run) as only:
+        assert only
+    assert "still alive?" not in capsys.readouterr().out
+
+
 def test_a_sleeper_that_ends_leaves_the_sign_of_its_successor(tmp_path):
     """Whose jobs are cared for."""
     run = make(tmp_path)

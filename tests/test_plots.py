@@ -64,7 +64,9 @@ def test_every_mark_has_a_colour_of_the_scale(n):
     figure.draw_without_rendering()
     colours = [tuple(colour) for colour in figure.axes[0].collections[1].get_facecolors()]
     assert len(colours) == n
-    assert set(colours) <= {(*colour, 1.0) for colour in mpl.colormaps[SHADES].colors}
+    scale = [(*colour, 1.0) for colour in mpl.colormaps[SHADES].colors]
+    assert set(colours) <= {*scale}
+    assert colours[-1] == scale[0]  # the best is drawn last, and darkest
 
 
 def test_only_failures_leave_a_message():

@@ -229,7 +229,7 @@ def test_values_are_kept_as_json_knows_them():
         fixed={
             "a": np.float32(0.25), "b": (1, np.bool_(True)), "k": np.arange(3), "d": Path("x/y"),
             "e": {"f": np.datetime64("2013-01-01")}, "g": date(2014, 1, 1), "h": range(2),
-            "i": np.array(["2013-01-01", "2014-01-01"], "M8[D]"),
+            "i": np.array(["2013-01-01", "2014-01-01"], "M8[D]"), "j": np.datetime64(0, "ns"),
         },
         enqueue=({"x": np.float64(1), "n": np.int64(3), "c": np.int64(16)},),
         jobs=Jobs(n_workers=np.int64(2), slurm={"mem": np.int64(5)}),
@@ -237,6 +237,7 @@ def test_values_are_kept_as_json_knows_them():
     assert made.fixed == {
         "a": 0.25, "b": [1, True], "k": [0, 1, 2], "d": "x/y", "e": {"f": "2013-01-01"},
         "g": "2014-01-01", "h": [0, 1], "i": ["2013-01-01", "2014-01-01"],
+        "j": "1970-01-01T00:00:00.000000000",
     }  # fmt: skip
     assert made == Study.from_table(made.to_table())
     assert {type(part) for part in parts(made.to_table())} <= {bool, int, float, str, type(None)}
