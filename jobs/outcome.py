@@ -18,7 +18,7 @@ from jobs.reasons import CANCELLED, WITH_STUDY
 from models.data import Dataset
 from models.protocols import Checkpoint, Report, Stop
 
-_MOMENT = 5.0  # seconds in which a controller that is cancelled too says so; Slurm kills after 30
+_MOMENT = 2.0  # seconds in which a controller that is cancelled too says so; Slurm kills after 30
 
 
 class Train(Protocol):
@@ -125,7 +125,7 @@ def _stays_attended(folder: RunFolder) -> bool:
     while there := files.patiently(lambda: folder.attended() and not folder.stopping()):
         if time.monotonic() >= end:
             break
-        time.sleep(1.0)
+        time.sleep(0.5)
     return there
 
 
