@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs import canary
+from jobs import canary, files
 from tests import made
 from tests.slurm_cluster import wait_for
-from tuner.doctor import Finding, _clock, _data, _point, _room, examine
+from tuner.doctor import Finding, _clock, _data, _disk, _point, _room, examine
 from tuner.errand import send, throw_away
 from tuner.forecast import LARGEST, MIDDLE, forecast, points
 from tuner.page.words import number
@@ -201,6 +201,15 @@ def test_data_larger_than_memory_are_not_prepared_by_the_doctor(monkeypatch, tmp
     size, columns = _data(made.study(space, data=data))
     assert "larger than memory" in size.text
     assert columns.text == "'0' is forecast from itself, '1'"
+
+
+@pytest.mark.fast
+def test_a_disk_without_hard_links_is_said_and_where_to_go(tmp_path, monkeypatch):
+    """Nothing that works is claimed of it."""
+    monkeypatch.setattr(files, "write_once", lambda path, record: True)
+    folder = next(_disk(made.study(), tmp_path))
+    assert folder.line.startswith("✗ folder     two hosts could claim one trial")
+    assert "--runs" in folder.remedy
 
 
 @pytest.mark.fast

@@ -129,11 +129,11 @@ def _disk(wanted: Study, run: Path) -> Iterator[Finding]:
     taken = files.write_once(run / "probe.json", {})
     took = time.perf_counter() - began
     skew = time.time() - files.server_now(run)
-    good = linked and not taken
-    yield Finding(
-        "folder", f"hard links, rename and fsync work: {500 * took:.0f} ms a file",
-        "" if good else "choose a folder on a disk with hard links: --folder",
-    )  # fmt: skip
+    if linked and not taken:
+        yield Finding("folder", f"hard links, rename and fsync work: {500 * took:.0f} ms a file")
+    else:
+        remedy = "choose another disk: --runs here, then --folder of tuner.run"
+        yield Finding("folder", "two hosts could claim one trial: hard links do not work", remedy)
     yield _clock("this host", skew)
     yield _room(wanted, run)
 
