@@ -45,6 +45,11 @@ class State(StrEnum):
         self.finished = word in ("COMPLETE", "PRUNED", "FAIL")  # whether the trial has its result
 
 
+def at_work(sign: Mapping[str, Any], age: float) -> bool:
+    """Whether the controller of a sign of life, so many seconds old, is still there."""
+    return bool(sign) and LEFT not in sign and age < float(sign.get("within", ALIVE_WITHIN))
+
+
 def trains_the_search(part: str) -> bool:
     """Whether a trial trains what the search trains, and meets no test part."""
     return part == SEARCH or part.startswith(CONFIRM)

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple, TypeVar, final
 from jobs import archive, doors, files
 from jobs.archive import Archives
 from jobs.contract import (
-    ALIVE_WITHIN,
     HOLD,
-    LEFT,
     SHARD,
     SIGN,
     Claim,
@@ -22,6 +20,7 @@ from jobs.contract import (
     Result,
     State,
     View,
+    at_work,
 )
 
 _OPEN = re.compile(r"(\d{6,})\.(?:(\d+)\.)?(proposal|claim|lost|metrics|checkpoint)\.(?:jsonl?|pt)")
@@ -180,10 +179,8 @@ class RunFolder:
     def attended(self) -> bool:
         """Whether a controller is at work, by its last sign of life and the file server's clock."""
         sign = (files.read(self.path / SIGN) or {}) if SIGN in files.names(self.path) else {}
-        if not sign or LEFT in sign:
-            return False
         age = files.server_now(self.open) - (files.modified(self.path / SIGN) or 0.0)
-        return age < float(sign.get("within", ALIVE_WITHIN))
+        return at_work(sign, age)
 
     def held(self) -> range:
         """The numbers that nobody may claim, since the budget does not reach for them."""

@@ -178,11 +178,11 @@ class Arrays:
         kind, array = self._dtype(name).kind, self._places[name][0]
         if kind not in "US":
             return kind in _NUMBERS
-        first = next(self._arrays[array].chunks(_FIRST), None)
         try:
-            return first is not None and bool(len(_numbers(self._column({array: first}, name))))
-        except ValueError:
+            _numbers(self._column({array: next(self._arrays[array].chunks(_FIRST))}, name))
+        except (ValueError, StopIteration):  # a word, or no row at all
             return False
+        return True
 
     def _table(self, arrays: Mapping[str, Array], names: Sequence[str]) -> Table:
         places = [self._places[name] for name in names]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from jobs import files
-from jobs.contract import SEARCH, Claim, State
+from jobs.contract import ALIVE_WITHIN, SEARCH, Claim, State
 from jobs.executor import Inline, Slots
 from jobs.reasons import CANCELLED, NO_TRACE, WITH_STUDY
 from tuner import controller as controllers
@@ -250,6 +250,19 @@ def test_a_successor_knows_who_died_under_its_predecessor(tmp_path, monkeypatch)
     monkeypatch.setattr(controllers.files, "server_now", lambda folder: later)
     Controller(run, executor).tick()
     assert run.trials()[0].reason == CANCELLED
+
+
+def test_a_controller_of_slow_looks_says_how_long_to_wait_for_it(tmp_path, monkeypatch):
+    """Three of them, and never under a minute."""
+    run = make(tmp_path)
+    controller = Controller(run, Silent())
+    clock = [0.0]
+    monkeypatch.setattr(controllers.time, "monotonic", lambda: clock[0])
+    controller.tick()
+    assert run.last_sign()["within"] == ALIVE_WITHIN
+    for clock[0] in (100.0, 101.0):
+        controller.tick()
+    assert run.last_sign()["within"] == 300.0
 
 
 def test_the_first_word_of_a_death_is_kept(tmp_path, monkeypatch):

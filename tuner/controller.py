@@ -187,15 +187,15 @@ class Controller:
         for key, claim in seen.items():
             since, word = self._deaths[key]
             if now - max(since, self.store.newest_file(claim)) >= self._grace:
-                self._give_up(claim, view, word)
+                self._give_up(claim, view, word, attended=key not in self._unattended)
         for number in view.numbers(State.WAITING):  # attempts that their workers gave up themselves
             if view.claims.get(number):
                 self._fail_if_used_up(number, view)
 
-    def _give_up(self, claim: Claim, view: View, first_word: str) -> None:
+    def _give_up(self, claim: Claim, view: View, first_word: str, *, attended: bool) -> None:
         now = self.executor.why(claim)
         reason = first_word if now in ("", NO_TRACE) else now
-        if reason == CANCELLED and f"{claim.number}.{claim.attempt}" in self._unattended:
+        if reason == CANCELLED and not attended:
             reason = WITH_STUDY
         attempts = self.store.attempts(view, claim.number)
         saved = self.store.folder.of(claim.number, "checkpoint", claim.attempt)

@@ -259,8 +259,8 @@ def _gives_signs(store: Store, refused: bool) -> bool:
     """Whether a controller lives: one that holds the lock may not have given its first sign."""
     path = store.path / SIGN
     age = files.server_now(store.path) - (files.modified(path) or 0.0)
-    first = store.last_sign().get("time")
-    within = store.last_sign().get("within", ALIVE_WITHIN)
+    sign = store.last_sign()
+    first, within = sign.get("time"), sign.get("within", ALIVE_WITHIN)
     left = within if refused else within - age
     if left > 0:
         print(f"is the controller of {store.path} still alive? (at most {left:.0f} s)", flush=True)

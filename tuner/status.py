@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import files, trust
-from jobs.contract import ALIVE_WITHIN, LEFT, SEARCH, SIGN, State
+from jobs.contract import SEARCH, SIGN, State, at_work
 from jobs.submissions import black_holes
 from tuner import cli, detail, live
 from tuner.budget import LOST, Past, held_lines, spent, spent_lines
@@ -161,8 +161,7 @@ def condition(store: Store, sign: Mapping[str, Any]) -> str:
     if seen is None:
         return "no controller has begun"
     age = time.time() - seen
-    there = LEFT not in sign and age < sign.get("within", ALIVE_WITHIN)
-    return "running" if there else f"no controller for {duration(max(0.0, age))}"
+    return "running" if at_work(sign, age) else f"no controller for {duration(max(0.0, age))}"
 
 
 def main() -> None:
